@@ -1,0 +1,260 @@
+"""The command line: `gantrick <command> …`. What goes wrong is said in one sentence a fault; nothing heavy is imported
+before a command needs it, so that `gantrick --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gantrick import __version__
+
+USAGE = "usage: gantrick <command> …\n"
+
+
+class Refused(Exception):
+    """A command line that cannot be read."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are raised."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Refused(f"{message}; {self.prog} --help shows how it is called")
+
+
+# --- commands: the words after the command -> the exit code ----------------------------------------------------------
+
+
+def train(words: list[str]) -> int:
+    """train a GAN: gantrick train loss=wgan_ct trick=[ema]"""
+    if "--version" in words:
+        print(f"gantrick {__version__}")
+        return 0
+    from gantrick.train import main as run
+
+    failures = run(words)
+    for failure in failures:
+        _complain("train", failure)
+    return 1 if failures else 0
+
+
+def plan(words: list[str]) -> int:
+    """show, stage by stage, what a run with these overrides would do, without running it"""
+    recipe = _recipe("plan", words)
+    from gantrick.gan import plan as describe
+
+    print(describe(recipe), end="")
+    return 0
+
+
+def cite(words: list[str]) -> int:
+    """print BibTeX of the papers behind a run with these overrides"""
+    recipe = _recipe("cite", words)
+    from gantrick import registry
+
+    papers = [getattr(registry.load(part.group, part.name), "paper", None) for part in recipe.parts]
+    entries = {paper.key: paper.bibtex() for paper in papers if paper is not None}
+    print("\n\n".join(entries.values()))
+    return 0
+
+
+def list_(words: list[str]) -> int:
+    """show what there is to choose from: gantrick list trick"""
+    groups = sorted(folder.name for folder in _config_dir().iterdir() if folder.is_dir())
+    parser = _Parser("gantrick list", description="What there is to choose from, with its paper.")
+    parser.add_argument("group", nargs="?", help=f"one of {', '.join(groups)}; all of them where it is left out")
+    group = parser.parse_args(words).group
+    if group is not None and group not in groups:
+        raise Refused(f"there is no group {group}; {_suggest(group, groups)}")
+    for number, name in enumerate(groups if group is None else [group]):
+        rows = list(_choices(name))
+        width = max((len(row[0]) for row in rows), default=0)
+        print("\n" * (number > 0) + name)
+        for choice, summary, paper in rows:
+            print(f"  {choice:<{width}}  {summary}{f'  [{paper}]' if paper else ''}")
+    return 0
+
+
+def sample(words: list[str]) -> int:
+    """draw images from a trained run: gantrick sample RUN --n 64 --out samples.png"""
+    parser = _Parser("gantrick sample", description="Draws samples from a trained run.")
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--n", type=_count, default=64, help="how many (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="a .png grid, or .npz (default %(default)s)")
+    parser.add_argument("--weights", choices=("ema", "raw"), help="averaged or trained weights (default: averaged if kept)")
+    arguments = parser.parse_args(words)
+    if arguments.out.suffix not in (".png", ".npz"):
+        raise Refused(f"--out {arguments.out}: must end in .png (a grid) or .npz (the array samples, uint8 or points)")
+    if not arguments.out.absolute().parent.is_dir():
+        raise Refused(f"--out {arguments.out}: there is no folder {arguments.out.parent}; make it first")
+    from gantrick.feed import to_uint8
+    from gantrick.sampling import load
+    from gantrick.tracking.grid import save_grid
+
+    samples = to_uint8(load(arguments.run).sample(arguments.n, arguments.seed, arguments.weights))
+    if arguments.out.suffix == ".png":
+        save_grid(samples, arguments.out)
+    else:
+        import numpy
+
+        numpy.savez_compressed(arguments.out, samples=samples.numpy())
+    print(arguments.out)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "plan": plan,
+    "list": list_,
+    "cite": cite,
+    "sample": sample,
+}
+
+
+# --- the way in ------------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and gives back the exit code: 0, 1 (it failed), 2 (it was refused), 130 (interrupted)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-sc", "--shell-completion"):
+        return _shell_completion(words)
+    if "--traceback" in words:
+        words.remove("--traceback")
+        os.environ["GANTRICK_DEBUG"] = "1"  # in the environment, so that the processes of a sweep know
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help"):
+        print(USAGE + "\n" + "".join(f"  {c:<8} {f.__doc__}\n" for c, f in COMMANDS.items()), end="")
+        print("\ngantrick <command> --help tells more; gantrick --version is the version.")
+        print('eval "$(gantrick -sc install=bash)" has the shell complete commands, groups, choices and keys.')
+        return 0
+    if name == "--version":
+        print(f"gantrick {__version__}")
+        return 0
+    if name not in COMMANDS:
+        _complain("", f"{name}: is not a command; {_suggest(name, COMMANDS)}")
+        return 2
+    return _guarded(name, words[1:])
+
+
+def _guarded(name: str, words: list[str]) -> int:
+    try:
+        code = COMMANDS[name](words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as stop:  # argparse after --help, Hydra after its own, a run that was asked to stop
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+    except BrokenPipeError:  # whoever read our output has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nothing is left to say, at exit either)
+        return 141
+    except Exception as error:
+        if os.environ.get("GANTRICK_DEBUG") == "1":
+            traceback.print_exc()
+        faults, code = _told(error)
+        for fault in faults:
+            _complain(name, fault)
+        return code
+
+
+def _told(error: Exception) -> tuple[Sequence[str], int]:
+    """An error as sentences, and its exit code. A user's mistake is 2; what nobody foresaw is 1."""
+    types: Any = sys.modules.get("gantrick.types")  # where it was not imported, none of its errors was raised
+    if isinstance(error, Refused):
+        return [str(error)], 2
+    if types is not None and isinstance(error, types.GantrickError):
+        return getattr(error, "faults", None) or [str(error)], 2
+    if isinstance(error, OSError) and error.strerror:
+        return [f"{error.filename or 'a file'}: {error.strerror}"], 1
+    return [f"{type(error).__name__}: {error} (unexpected; --traceback shows where)"], 1
+
+
+def _complain(command: str, fault: str) -> None:
+    print(f"{f'gantrick {command}'.strip()}: error: {' '.join(fault.split())}", file=sys.stderr)
+
+
+def _suggest(word: str, known: Any) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number at least 1, not {text}")
+    return int(text)
+
+
+def _recipe(command: str, words: list[str]) -> Any:
+    """The recipe that `gantrick train` would run with these words."""
+    from gantrick import config
+
+    arguments = config.parse(words)
+    if arguments.help:
+        print(f"usage: gantrick {command} [--config-dir DIR] [group=name] [key=value] …\n\n{COMMANDS[command].__doc__}")
+        print("\nThe overrides are those of gantrick train; gantrick train --help lists them.")
+        raise SystemExit(0)
+    if arguments.multirun or arguments.cfg or arguments.info:
+        raise Refused(f"{command} is about one run; leave -m, --cfg and --info to gantrick train")
+    from gantrick.recipe import check
+
+    with config.composer_of(arguments) as composing:
+        return check(composing.resolved(arguments.overrides))
+
+
+def _config_dir() -> Path:
+    from gantrick.config import config_dir
+
+    return config_dir()
+
+
+def _choices(group: str) -> Iterator[tuple[str, str, str]]:
+    """(name, what it is, its paper) of everything in a group: classes by their docstring, plain files by their comment."""
+    from gantrick import registry
+
+    classes = registry.names(group) if group in registry.GROUPS else ()
+    files = {file.stem: file for file in (_config_dir() / group).glob("*.yaml")}
+    for name in sorted({*classes, *files}):
+        if name in classes:
+            cls = registry.load(group, name)
+            paper = getattr(cls, "paper", None)
+            yield name, (cls.__doc__ or "").strip().partition("\n")[0], str(paper) if paper else ""
+        else:
+            comments = (line[1:].strip() for line in files[name].read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+            yield name, next((text for text in comments if not text.startswith("@package")), ""), ""
+
+
+def _shell_completion(words: list[str]) -> int:
+    """Commands are completed here, groups of `list` by their folders, and what follows train, plan and cite by Hydra."""
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split()[1:]
+    if any(word.startswith("query=") for word in words):
+        if len(typed) < 1 or (len(typed) == 1 and not line.endswith(" ")):
+            print(" ".join(name for name in COMMANDS if name.startswith(typed[0] if typed else "")))
+            return 0
+        if typed[0] == "list":
+            print(" ".join(sorted(folder.name for folder in _config_dir().iterdir() if folder.is_dir())))
+            return 0
+        if typed[0] not in ("train", "plan", "cite"):
+            return 0
+        program, rest = line.split(maxsplit=1)
+        os.environ["COMP_LINE"] = program + rest.removeprefix(typed[0])  # as Hydra knows it: no command in between
+    from contextlib import redirect_stderr
+
+    from gantrick.train import complete
+
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # a shell would mix it into what is being typed
+        try:
+            complete(words)
+        except (Exception, SystemExit):
+            return 1
+    return 0

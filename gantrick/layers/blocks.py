@@ -1,0 +1,62 @@
+"""Residual blocks of SNGAN and WGAN-GP (arXiv 1802.05957, appendix B; 1704.00028, appendix C).
+
+Resampling commutes with the shortcut's 1x1 convolution, which is therefore done on the smaller side.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gantrick.layers.initialisation import residual
+from gantrick.layers.normalization import NoNorm
+from gantrick.layers.resampling import Down, Up, down_conv, up_conv, upsample
+from gantrick.types import ModuleFactory
+
+
+class GeneratorBlock(nn.Module):
+    """h ↦ conv(relu(norm(conv(up(relu(norm(h))))))) + up(conv1x1(h)): `(B, C, H, W)` -> `(B, C', 2H, 2W)`."""
+
+    def __init__(self, channels: int, out: int, norm: ModuleFactory, up: Up):
+        super().__init__()
+        self.up = up
+        self.norm1 = norm(channels)
+        self.conv1 = residual(up_conv(up, channels, out))
+        self.norm2 = norm(out)
+        self.conv2 = residual(nn.Conv2d(out, out, 3, padding=1))
+        self.shortcut = nn.Conv2d(channels, out, 1)
+
+    def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
+        r = self.conv1(F.relu(self.norm1(h, condition)))
+        r = self.conv2(F.relu(self.norm2(r, condition)))
+        return r + upsample(self.shortcut(h), self.up)
+
+
+class DiscriminatorBlock(nn.Module):
+    """h ↦ down(conv(relu(norm(conv(relu(norm(h))))))) + down(conv1x1(h)): `(B, C, H, W)` -> `(B, C', H/2, W/2)`.
+
+    Without `down` the size stays; the shortcut is the identity where the shape stays. The `first` block sees images:
+    it begins with the convolution, and has no norm.
+    """
+
+    def __init__(self, channels: int, out: int, norm: ModuleFactory, down: Down | None = None, first: bool = False):
+        super().__init__()
+        hidden = out if first else channels
+        norm = NoNorm if first else norm
+        self.halves, self.first = down is not None, first
+        self.norm1 = norm(channels)
+        self.conv1 = residual(nn.Conv2d(channels, hidden, 3, padding=1))
+        self.norm2 = norm(hidden)
+        self.conv2 = residual(down_conv(down, hidden, out) if down else nn.Conv2d(hidden, out, 3, padding=1))
+        self.shortcut = nn.Conv2d(channels, out, 1) if down or channels != out else nn.Identity()
+
+    def branch(self, h: Tensor) -> Tensor:
+        if not self.first:
+            h = F.relu(self.norm1(h))
+        return self.conv2(F.relu(self.norm2(self.conv1(h))))
+
+    def skip(self, h: Tensor) -> Tensor:
+        return self.shortcut(F.avg_pool2d(h, 2) if self.halves else h)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.branch(h) + self.skip(h)

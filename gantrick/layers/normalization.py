@@ -1,0 +1,130 @@
+"""Normalisation layers, all called as norm(h, condition); the plain ones here ignore the condition.
+
+Batch normalisation keeps its moving statistics out of the forward pass: a forward only remembers what it saw, and
+`commit` writes it. So an objective can be evaluated any number of times before a move is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gantrick.types import ModuleFactory
+
+EPS = 1e-5
+
+
+class BatchNorm(nn.Module):
+    """γ (h − μ) / √(σ² + ε) + β per channel of `(B, C)` or `(B, C, H, W)`   (Ioffe & Szegedy, arXiv 1502.03167).
+
+    μ and σ² are the batch's in training and the running ones in evaluation. A training forward leaves the batch's mean
+    and unbiased variance in `batch` until `commit` moves the running ones by them; of several forwards the last counts.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, affine: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.batch: tuple[Tensor, Tensor] | None = None  # (mean, unbiased variance), waiting for `commit`
+        self.recording = True
+
+    def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
+        if not self.training:
+            return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, EPS)
+        if not self.recording:
+            return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, EPS)
+        # Fresh each time: the graph of an earlier forward holds its own, and 1·new + 0·old keeps no NaN of a bad batch.
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        out = F.batch_norm(h, mean, var, self.weight, self.bias, True, 1.0, EPS)
+        self.batch = mean, var
+        return out
+
+
+def _batch_norms(network: nn.Module) -> list[BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]
+
+
+@torch.no_grad()
+def commit(network: nn.Module, momentum: float = 0.1) -> None:
+    """running ← (1 − momentum) · running + momentum · batch, in each batch normalisation where a batch waits."""
+    running: list[Tensor] = []
+    batch: list[Tensor] = []
+    for layer in _batch_norms(network):
+        if layer.batch is not None:
+            running += [layer.running_mean, layer.running_var]
+            batch += layer.batch
+            layer.batch = None
+    if running:
+        torch._foreach_lerp_(running, batch, momentum)
+
+
+@contextmanager
+def unrecorded(network: nn.Module) -> Iterator[None]:
+    """Training forwards inside leave nothing for `commit`, and what waited for it before stays."""
+    layers = [layer for layer in _batch_norms(network) if layer.recording]
+    for layer in layers:
+        layer.recording = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.recording = True
+
+
+class GroupNorm(nn.Module):
+    """γ_c (h − μ_bg) / √(σ²_bg + ε) + β_c over each sample's groups of channels   (Wu & He, arXiv 1803.08494).
+
+    One group is layer normalisation over (C, H, W), one for each channel is instance normalisation.
+    """
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.groups = groups
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
+        return F.group_norm(h, self.groups, self.weight, self.bias, EPS)
+
+
+def layer_norm(channels: int) -> GroupNorm:
+    return GroupNorm(channels, 1)
+
+
+def instance_norm(channels: int) -> GroupNorm:
+    return GroupNorm(channels, channels)
+
+
+class NoNorm(nn.Module):
+    """h ↦ h."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+
+    def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
+        return h
+
+
+def norm(kind: str) -> ModuleFactory:
+    """channels -> layer, for the kinds of `types.Norm` but auto, which is resolved before."""
+    kinds: dict[str, ModuleFactory] = {
+        "batch": BatchNorm,
+        "layer": layer_norm,
+        "instance": instance_norm,
+        "none": NoNorm,
+    }
+    return kinds[kind]
+
+
+def needs_bias(norm: nn.Module) -> bool:
+    """Whether a layer before this norm is worth a bias: batch normalisation subtracts it again."""
+    return not isinstance(norm, BatchNorm)

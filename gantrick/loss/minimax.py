@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from torch.nn import functional as F
+
+from gantrick import papers
+from gantrick.stages import Component
+from gantrick.types import Judged, Scored, Targets
+
+
+class Minimax(Component):
+    """D: E sp(−r) + E sp(f); G: −E sp(f), the saturating game.
+
+    With sp the softplus and target probabilities t the terms of D are sp(s) − t·s per score, which is the cross entropy
+    t·sp(−s) + (1 − t)·sp(s). Scores are logits (B, K). Source: Goodfellow et al., arXiv 1406.2661, equation 1.
+    """
+
+    paper = papers.GAN
+    provides = frozenset({"targets", "comparable_scores", "probability_scores"})
+    boundary = 0.0
+
+    def d_loss(self, real: Judged, fake: Judged, targets: Targets) -> Scored:
+        assert targets.real is not None and targets.fake is not None
+        return Scored(
+            {
+                "real": F.softplus(real.scores) - targets.real[:, None] * real.scores,
+                "fake": F.softplus(fake.scores) - targets.fake[:, None] * fake.scores,
+            }
+        )
+
+    def g_loss(self, real: Judged | None, fake: Judged, targets: Targets) -> Scored:
+        return Scored({"fake": -F.softplus(fake.scores)})

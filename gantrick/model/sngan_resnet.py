@@ -1,0 +1,135 @@
+"""The residual networks of SNGAN and WGAN-GP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gantrick.layers.blocks import DiscriminatorBlock, GeneratorBlock
+from gantrick.layers.heads import Pool, count_features
+from gantrick.layers.initialisation import Init
+from gantrick.layers.plan import check_images, first_size, first_spec, halvings
+from gantrick.layers.resampling import Down, Up
+from gantrick.types import Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
+
+DROPOUT = (0.2, 0.5, 0.5)  # of the last three blocks, in WGAN-CT's ResNet (arXiv 1803.01541)
+
+
+@dataclass
+class SNGANResNet(Model):
+    """G: z -> bottom -> up-blocks -> norm, relu, conv3x3, tanh; D: blocks -> relu -> sum over positions.
+
+    (arXiv 1802.05957). Spectral normalisation itself is trick=spectral_norm.
+
+    Up to 32 pixels all blocks have one width, null being the paper's 256 in G and 128 in D, and D halves in the first
+    two of four blocks. Beyond, a width is that next to the images, null being 64; it doubles from block to block up to
+    16 times, and D halves in five blocks or as far as the size allows, with one more block from 128 pixels on. g_depth
+    is the number of up-blocks, d_depth that of D's blocks; null is the paper's.
+
+    Raises ConfigError for points, and for images that cannot be halved that often.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        key="miyato2018sngan",
+        title="Spectral Normalization for Generative Adversarial Networks",
+        authors="Takeru Miyato and Toshiki Kataoka and Masanori Koyama and Yuichi Yoshida",
+        year=2018,
+        arxiv="1802.05957",
+        venue="International Conference on Learning Representations",
+    )
+    auto_norms: ClassVar[tuple[str, str, str]] = ("batch", "none", "none")
+
+    z_size: Count = 128
+    z_distribution: Literal["normal", "uniform"] = "normal"
+    g_width: Count | None = None
+    d_width: Count | None = None
+    g_depth: Count | None = None
+    d_depth: Count | None = None
+    g_norm: Norm = "auto"
+    d_norm: Norm = "auto"
+    up: Up = "nearest"
+    down: Down = "pooled"
+    pool: Pool = "sum"
+    init: Init = "xavier"
+    output: Literal["tanh", "none"] = "tanh"
+    d_dropout: Rate = 0.0
+
+    def spec(self, data: DataShape, g_norm: str, d_norm: str) -> NetworkSpec:
+        check_images("model.sngan_resnet", data, g_depth=self.g_depth)
+        return first_spec(
+            data,
+            g_norm,
+            d_norm,
+            z_size=self.z_size,
+            z_distribution=self.z_distribution,
+            pool=self.pool,
+            init=self.init,
+            d_dropout=self.d_dropout,
+        )
+
+    def generator(self, spec: NetworkSpec) -> nn.Module:
+        depth = self.g_depth or halvings(spec.data, 4)
+        if max(spec.data.shape[1:]) <= 32:
+            widths = [self.g_width or 256] * (depth + 1)
+        else:
+            widths = [(self.g_width or 64) << min(i, 4) for i in reversed(range(depth + 1))]
+        return Generator(spec, widths, self.up, self.output == "tanh")
+
+    def discriminator(self, spec: NetworkSpec) -> nn.Module:
+        ups, possible = halvings(spec.data, 4), halvings(spec.data, 2)
+        if max(spec.data.shape[1:]) <= 32:
+            widths, halved = [self.d_width or 128] * (self.d_depth or 4), min(2, possible)
+        else:
+            depth = self.d_depth or max(5, ups + 1)
+            widths, halved = [(self.d_width or 64) << min(i, 4) for i in range(depth)], min(max(5, ups), possible)
+        return Discriminator(spec, widths, [self.down if i < halved else None for i in range(len(widths))])
+
+
+class Generator(nn.Module):
+    """(B, Z) -> (B, C, H, W). `widths` are the bottom's and each block's."""
+
+    def __init__(self, spec: NetworkSpec, widths: Sequence[int], up: Up, tanh: bool):
+        super().__init__()
+        channels, height, wide = spec.data.shape
+        self.blocks, self.tanh = len(widths) - 1, tanh
+        self.bottom = (widths[0], height >> self.blocks, wide >> self.blocks)
+        self.first = nn.Linear(first_size(spec), widths[0] * self.bottom[1] * self.bottom[2])
+        self.ups = nn.ModuleList(GeneratorBlock(before, after, spec.g_norm, up) for before, after in pairwise(widths))
+        self.norm = spec.g_norm(widths[-1])
+        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
+
+    def forward(self, first: Tensor, conditions: Sequence[Tensor | None]) -> Tensor:
+        h = self.first(first).view(-1, *self.bottom)
+        for block, condition in zip(self.ups, conditions, strict=True):
+            h = block(h, condition)
+        h = self.last(F.relu(self.norm(h, conditions[-1])))
+        return torch.tanh(h) if self.tanh else h
+
+
+class Discriminator(nn.Module):
+    """(B, C, H, W) -> (B, F). `downs` says how each block halves, None where it keeps the size."""
+
+    def __init__(self, spec: NetworkSpec, widths: Sequence[int], downs: Sequence[Down | None]):
+        super().__init__()
+        channels, height, wide = spec.data.shape
+        before = [spec.d_channels or channels, *widths]
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(before[i], widths[i], spec.d_norm, downs[i], first=i == 0) for i in range(len(widths))
+        )
+        rates = [None] * (len(widths) - len(DROPOUT)) + [*DROPOUT[-len(widths) :]]
+        self.dropouts = nn.ModuleList(nn.Identity() if rate is None else spec.d_dropout(rate) for rate in rates)
+        self.tail = spec.tail()
+        halved = sum(down is not None for down in downs)
+        self.features = count_features(self.tail, widths[-1], height >> halved, wide >> halved)
+
+    def forward(self, images: Tensor) -> Tensor:
+        h = images
+        for block, dropout in zip(self.blocks, self.dropouts, strict=True):
+            h = dropout(block(h))
+        return self.tail(F.relu(h))

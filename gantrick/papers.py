@@ -1,0 +1,37 @@
+"""Papers that more than one part cites; a paper cited once stands in its part's file."""
+
+from gantrick.types import Paper
+
+GAN = Paper(
+    "goodfellow2014generative",
+    "Generative Adversarial Nets",
+    "Goodfellow, Ian and Pouget-Abadie, Jean and Mirza, Mehdi and Xu, Bing and Warde-Farley, David and Ozair, Sherjil "
+    "and Courville, Aaron and Bengio, Yoshua",
+    2014,
+    "1406.2661",
+    "Advances in Neural Information Processing Systems",
+)
+WGAN = Paper(
+    "arjovsky2017wasserstein",
+    "Wasserstein Generative Adversarial Networks",
+    "Arjovsky, Martin and Chintala, Soumith and Bottou, L{\\'e}on",
+    2017,
+    "1701.07875",
+    "International Conference on Machine Learning",
+)
+CONVERGENCE = Paper(
+    "mescheder2018training",
+    "Which Training Methods for GANs do actually Converge?",
+    "Mescheder, Lars and Geiger, Andreas and Nowozin, Sebastian",
+    2018,
+    "1801.04406",
+    "International Conference on Machine Learning",
+)
+SPECTRAL_NORM = Paper(
+    "miyato2018spectral",
+    "Spectral Normalization for Generative Adversarial Networks",
+    "Miyato, Takeru and Kataoka, Toshiki and Koyama, Masanori and Yoshida, Yuichi",
+    2018,
+    "1802.05957",
+    "International Conference on Learning Representations",
+)

@@ -1,0 +1,289 @@
+"""A checked config: the settings of a run and the parts it is made of. Plain data in, plain data out; no Hydra here.
+
+`check` finds every fault of a resolved config at once, before anything is built, loaded or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from gantrick import registry
+from gantrick.types import ConfigError, Count, Fraction, GantrickError, NonNegative, Positive, Whole
+
+SINGLE = ("model", "loss", "dataset")
+OWN_KEYS = ("optimizer", "wandb", "imports", "published", "extractor")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The top-level keys. Steps are outer steps: one round of the update rule, by default d_steps D turns and g_steps G turns."""
+
+    steps: Whole = 100_000
+    batch_size: Count = 64
+    generator_batch_size: Count | None = None  # of G's turn; null: batch_size
+    d_steps: Count = 1
+    g_steps: Count = 1
+    accumulate: Count = 1  # batches whose gradients are averaged into one move
+    seed: Whole = 0
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    deterministic: bool = False
+    log_every: Count = 100
+    sample_every: Whole = 1000  # 0: never
+    eval_every: Whole = 5000
+    eval_samples: Count | None = None  # generated samples of every metric; null: as each metric says
+    checkpoint_every: Whole = 5000
+    runs_dir: str = "runs"
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """mode auto: online where a key is configured, else offline."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "gantrick"
+    entity: str | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """One of torch's optimizers by name (case is ignored) and its own options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    @property
+    def cls(self) -> type[torch.optim.Optimizer]:
+        return optimizers()[self.name.lower()]
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """One for each player; `schedule` takes both learning rates from step `decay_from` to `final` times the first, at the last step."""
+
+    generator: OptimizerChoice
+    discriminator: OptimizerChoice
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    decay_from: Whole = 0
+    final: Fraction = 0.0
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied by at `step` of `steps`."""
+        if self.schedule == "constant" or step <= self.decay_from:
+            return 1.0
+        t = min(1.0, (step - self.decay_from) / max(1, steps - self.decay_from))
+        if self.schedule == "cosine":
+            import math
+
+            t = (1 - math.cos(math.pi * t)) / 2
+        return 1.0 - (1.0 - self.final) * t
+
+
+@dataclass(frozen=True)
+class Part:
+    """One chosen entry: `trick.ema` is key "ema" of group "trick"; `name` is the class it stands for."""
+
+    group: str
+    key: str
+    name: str
+    options: Mapping[str, Any]
+    recipe: str | None = None  # of a loss: the recipe it came as,
+    brings: tuple[str, ...] = ()  # and the regularizers that belong to it
+
+    @property
+    def label(self) -> str:
+        return self.group if self.group in SINGLE else f"{self.group}.{self.key}"
+
+    def create(self) -> Any:
+        return registry.create(self.group, self.name, self.options, self.label)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a run is made from, checked. `resolved` is the plain config that `config.yaml` records."""
+
+    settings: Settings
+    model: Part
+    loss: Part
+    dataset: Part
+    regularizers: tuple[Part, ...]
+    tricks: tuple[Part, ...]
+    metrics: tuple[Part, ...]
+    optimizers: Optimizers
+    wandb: Wandb
+    resolved: Mapping[str, Any]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (self.model, self.dataset, self.loss, *self.regularizers, *self.tricks, *self.metrics)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The regularizers of the loss's recipe that are not there: then it is not the published recipe."""
+        return tuple(key for key in self.loss.brings if key not in {p.key for p in self.regularizers})
+
+    @property
+    def title(self) -> str:
+        """The recipe in a word or two: "wgan_ct", "wgan_ct without ct", "hinge"."""
+        name = self.loss.recipe or self.loss.name
+        return f"{name} without {' and '.join(self.missing)}" if self.missing else name
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What a run is filtered by: recipe or loss, regularizers, tricks, the user's own."""
+        words = [self.title, self.loss.name, *(p.key for p in self.regularizers)]
+        words += [*(p.key for p in self.tricks), self.model.name, self.dataset.name, *self.settings.tags]
+        return tuple(dict.fromkeys(words))
+
+    @property
+    def hash(self) -> str:
+        """What makes two runs the same job: the resolved config but for where and how it is recorded."""
+        volatile = {"runs_dir", "name", "tags", "wandb", "device"}
+        text = json.dumps({k: v for k, v in self.resolved.items() if k not in volatile}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """torch's optimizers that take one gradient a step, by lower-case name."""
+    found = {}
+    for name, cls in vars(torch.optim).items():
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer:
+            if name not in ("LBFGS", "SparseAdam"):
+                found[name.lower()] = cls
+    return found
+
+
+def _optimizer(config: Any, player: str) -> tuple[OptimizerChoice | None, list[str]]:
+    label = f"optimizer.{player}"
+    if not isinstance(config, Mapping) or not isinstance(config.get("name"), str):
+        return None, [f"{label}: has no name; choose optimizer=adam, or give {label}.name"]
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "name"}
+    known = optimizers()
+    name = config["name"].lower()
+    if name not in known:
+        return None, [registry.unknown(f"{label}.name", f"torch.optim has no {config['name']}", name, known)]
+    parameters = [p for p in inspect.signature(known[name]).parameters if p not in ("params", "self")]
+    faults = [registry.unknown(f"{label}.{k}", f"{name} has no such option", k, parameters) for k in options if k not in parameters]
+    lr = options.get("lr")
+    if lr is not None and (isinstance(lr, bool) or not isinstance(lr, (int, float)) or lr < 0):
+        faults.append(f"{label}.lr: must be a number at least 0, not {lr!r}")
+    if "betas" in options:
+        betas = options["betas"]
+        if not isinstance(betas, tuple) or len(betas) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in betas):
+            faults.append(f"{label}.betas: must be two numbers at least 0 and below 1, not {betas!r}")
+        else:
+            options["betas"] = (float(betas[0]), float(betas[1]))  # torch refuses the whole number 0
+    if not faults:
+        try:
+            known[name]([torch.zeros(1, requires_grad=True)], **options)
+        except (TypeError, ValueError, RuntimeError) as error:
+            faults.append(f"{label}: torch refuses these options: {error}; correct them")
+    return (None if faults else OptimizerChoice(name, options)), faults
+
+
+def _part(group: str, key: str, config: Any) -> tuple[Part | None, list[str]]:
+    label = group if group in SINGLE else f"{group}.{key}"
+    if not isinstance(config, Mapping):
+        return None, [f"{label}: must be a mapping with a name, not {config!r}; choose {group}=<name>"]
+    if not isinstance(config.get("name"), str):
+        advice = f"it was set but not chosen: add {group}={key}" if group not in SINGLE else f"choose {group}=<name>"
+        return None, [f"{label}: has settings but no name; {advice}"]
+    name = config["name"]
+    own = ("name", "recipe", "brings") if group == "loss" else ("name",)
+    options = {k: v for k, v in config.items() if k not in own}
+    try:
+        cls = registry.load(group, name)
+    except GantrickError as error:
+        return None, [str(error)]
+    _, faults = registry.check_call(cls, options, label)
+    if not faults:
+        try:
+            cls(**registry.check_call(cls, options, label)[0])
+        except ConfigError as error:
+            faults = [f"{label}: {fault}" if not fault.startswith(label) else fault for fault in error.faults]
+    if group == "loss":
+        return Part(group, key, name, options, config.get("recipe"), tuple(config.get("brings") or ())), faults
+    return Part(group, key, name, options), faults
+
+
+def check(config: Mapping[str, Any]) -> Recipe:
+    """A recipe from a resolved config. Raises ConfigError with every fault of values and names, one sentence each."""
+    faults: list[str] = []
+    imports = config.get("imports") or []
+    if not isinstance(imports, (list, tuple)) or not all(isinstance(file, str) for file in imports):
+        faults.append(f"imports: must be a list of Python files, as in imports=[my_tricks.py], not {imports!r}")
+        imports = []
+    for file in imports:
+        try:
+            registry.import_file(file)
+        except ConfigError as error:
+            faults += error.faults
+    single: dict[str, Part] = {}
+    for group in SINGLE:
+        part, found = _part(group, group, config.get(group))
+        faults += found
+        if part is not None:
+            single[group] = part
+    several: dict[str, list[Part]] = {group: [] for group in registry.LISTS}
+    for group in registry.LISTS:
+        entries = config.get(group)
+        if entries is None:
+            entries = {}
+        if not isinstance(entries, Mapping):
+            faults.append(f"{group}: must be a list of names ({group}=[] for none), not {entries!r}")
+            continue
+        for key, entry in entries.items():
+            part, found = _part(group, str(key), entry)
+            faults += found
+            if part is not None:
+                several[group].append(part)
+    reserved = {*SINGLE, *registry.LISTS, *OWN_KEYS}
+    values, found = registry.check_call(Settings, {k: v for k, v in config.items() if k not in reserved}, "")
+    faults += [fault.removeprefix(".") for fault in found]
+    tracking = config.get("wandb") or {}
+    if not isinstance(tracking, Mapping):
+        faults.append(f"wandb: must be a mapping with mode, project and entity, not {tracking!r}; set wandb.mode=…")
+        tracking = {}
+    wandb, found = registry.check_call(Wandb, tracking, "wandb")
+    faults += found
+    optimizer = config.get("optimizer")
+    players: dict[str, OptimizerChoice] = {}
+    schedule: dict[str, Any] = {}
+    if not isinstance(optimizer, Mapping):
+        faults.append("optimizer: must be a mapping with generator and discriminator; choose optimizer=adam")
+    else:
+        for player in ("generator", "discriminator"):
+            choice, found = _optimizer(optimizer.get(player), player)
+            faults += found
+            if choice is not None:
+                players[player] = choice
+        given = {k: optimizer[k] for k in ("schedule", "decay_from", "final") if k in optimizer}
+        checked, found = registry.check_call(Optimizers, {**given, "generator": None, "discriminator": None}, "optimizer")
+        faults += [fault for fault in found if not fault.startswith(("optimizer.generator", "optimizer.discriminator"))]
+        schedule = {k: checked[k] for k in given if k in checked}
+    if faults:
+        raise ConfigError(*dict.fromkeys(faults))
+    return Recipe(
+        settings=Settings(**values),
+        model=single["model"],
+        loss=single["loss"],
+        dataset=single["dataset"],
+        regularizers=tuple(several["regularizer"]),
+        tricks=tuple(several["trick"]),
+        metrics=tuple(several["metric"]),
+        optimizers=Optimizers(**players, **schedule),
+        wandb=Wandb(**wandb),
+        resolved=config,
+    )
+
+
+__all__ = ["NonNegative", "Positive", "Recipe", "Settings", "check"]

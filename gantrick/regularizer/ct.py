@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gantrick.stages import Component, Forbidden
+from gantrick.types import Count, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive, Rate
+
+
+class Ct(Component):
+    """E_b max(0, λ₂ (D(x′) − D(x″))² + 0.1 λ₂ mean_j (D_(x′)_j − D_(x″)_j)² − M′): the consistency term of WGAN-CT.
+
+    x′ and x″ are two passes of the same reals through D with dropout masks of their own; D_ are the features (B, F)
+    before the head, and the scores' squares are summed with the weights of the scores. The pass ′ is the one that the
+    adversarial loss uses. λ₂ is `weight`, inside the maximum, M′ is `margin`.
+
+    The component puts dropout into D itself, where the official networks have it and at their rates (`dropout: auto`),
+    or at one rate everywhere; a model with dropout of its own keeps it. Dropout is active in every pass of training.
+    perturb=noise is the idea's first form: x + σε in place of dropout; its σ is this project's choice.
+    Source: Wei et al., arXiv 1803.01541, constants from the official code (λ₂ = 2, M′ = 0).
+    """
+
+    paper = Paper(
+        "wei2018improving",
+        "Improving the Improved Training of Wasserstein GANs: A Consistency Term and Its Dual Effect",
+        "Wei, Xiang and Gong, Boqing and Liu, Zixia and Lu, Wei and Wang, Liqiang",
+        2018,
+        "1803.01541",
+        "International Conference on Learning Representations",
+    )
+    forbids = {
+        "d.batch_statistics": Forbidden(
+            "the two passes would differ by the other samples' dropout, and the official networks have no batch "
+            "normalisation in D",
+            "set model.d_norm to auto, layer, instance or none",
+        )
+    }
+    neutral = {"weight": 0.0, "dropout": 0.0}
+
+    def __init__(
+        self,
+        weight: NonNegative = 2.0,
+        margin: NonNegative = 0.0,
+        feature_weight: NonNegative = 0.1,
+        perturb: Literal["dropout", "noise"] = "dropout",
+        dropout: Rate | Literal["auto"] = "auto",
+        sigma: Positive = 0.1,
+        interval: Count = 1,
+    ):
+        super().__init__()
+        self.scale, self.margin, self.feature_weight, self.interval = weight, margin, feature_weight, interval
+        self.perturb, self.dropout, self.sigma = perturb, dropout, sigma
+        self.weight = 1.0 if weight > 0 else 0.0  # λ₂ stands inside the maximum
+        if perturb == "dropout":
+            self.provides = frozenset({"d.dropout"})
+
+    def build(self, spec: NetworkSpec) -> NetworkSpec:
+        if self.perturb == "noise":
+            return spec
+        if isinstance(spec.d_dropout(0.5), nn.Dropout):
+            return spec.but("D dropout: the model's own, which regularizer.ct uses")
+        if self.dropout == "auto":
+            return spec.but("D dropout: by regularizer.ct, at the architecture's rates", d_dropout=nn.Dropout)
+        rate = self.dropout
+        return spec.but(f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: nn.Dropout(rate))
+
+    def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
+        assert inputs.real is not None
+        seen, labels = inputs.real.seen.detach(), inputs.real.batch.labels
+        if self.perturb == "dropout":
+            first, second = inputs.real.output, inputs.critic(seen, labels)
+        else:
+            first = inputs.critic(seen + self.sigma * torch.randn_like(seen), labels)
+            second = inputs.critic(seen + self.sigma * torch.randn_like(seen), labels)
+        scores = (first.scores - second.scores).square() @ inputs.score_weights
+        features = (first.features - second.features).square().mean(1)
+        return F.relu(self.scale * (scores + self.feature_weight * features) - self.margin).mean()

@@ -1,0 +1,107 @@
+"""Latents -> images of a trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from gantrick import checkpoint
+from gantrick.feed import stream
+from gantrick.gan import GAN, bring_together, resolve_device
+from gantrick.recipe import Recipe, check
+from gantrick.types import GantrickError, Latents
+
+Weights = Literal["ema", "raw"]
+
+
+def generator_of(gan: GAN, weights: Weights | None = None) -> tuple[nn.Module, str]:
+    """The generator to draw from: by default the averaged one where there is one. Raises GantrickError."""
+    network, name = gan.drawing_generator
+    if weights in (None, name):
+        return network, name
+    if weights == "ema":
+        raise GantrickError("weights=ema: this run keeps no averaged weights; take raw, or train with trick=ema")
+    return gan.generator, "raw"
+
+
+@contextmanager
+def apart(device: torch.device, seed: int) -> Iterator[None]:
+    """Random numbers of one's own inside; the streams of training go on afterwards as if nothing had been drawn."""
+    states = checkpoint.random_states(device)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        checkpoint.restore_random_states(states, device)
+
+
+@torch.no_grad()
+def draw(gan: GAN, count: int, seed: int, batch_size: int = 256, weights: Weights | None = None) -> Iterator[Tensor]:
+    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all.
+
+    All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
+    """
+    network, _ = generator_of(gan, weights)
+    stages, left, round_ = gan.stages, count, 0
+    modes = [(module, module.training) for module in (network, gan.discriminator)]
+    try:
+        while left > 0:
+            with apart(gan.device, stream(seed, f"draw {round_}")):
+                source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
+                latents = stages.chain("truncate", gan.latents(left, source))
+                for start in range(0, left, batch_size):
+                    for module, _ in modes:
+                        module.eval()
+                    part = Latents(
+                        latents.z[start : start + batch_size],
+                        None if latents.labels is None else latents.labels[start : start + batch_size],
+                    )
+                    images = network(stages.chain("refine_latents", part, network, gan.discriminator))
+                    if stages["accept"]:
+                        scores = gan.discriminator(images, part.labels).scores
+                        images = images[stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)]
+                    for module, training in modes:  # whoever holds the iterator may train between two batches
+                        module.train(training)
+                    if len(images):
+                        left -= len(images)
+                        yield images
+            round_ += 1
+    finally:
+        for module, training in modes:
+            module.train(training)
+
+
+class Trained:
+    """A trained run, opened for drawing: `gantrick.load(RUN).sample(64)`."""
+
+    def __init__(self, recipe: Recipe, gan: GAN, step: int, path: Path):
+        self.recipe, self.gan, self.step, self.path = recipe, gan, step, path
+
+    def sample(self, count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
+        """`count` samples, (count, C, H, W) in [-1, 1] or points (count, D), on the CPU; the same for the same seed."""
+        return torch.cat(list(draw(self.gan, count, seed, weights=weights))).cpu()
+
+
+def load(run: str | Path, which: str = "best", device: str = "auto") -> Trained:
+    """The run in a folder, at its best or last checkpoint. Raises GantrickError naming what is missing."""
+    folder = Path(run).expanduser()
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise GantrickError(f"{run}: not a run folder, it has no config.yaml; name a folder under runs/")
+    try:
+        recipe = check(yaml.safe_load(config.read_text()))
+    except yaml.YAMLError as error:
+        raise GantrickError(f"{config}: not readable as YAML; restore it, or name another run") from error
+    path = folder / "checkpoints" / f"{which}.pt"
+    if which == "best" and not path.is_file():
+        path = path.with_name("last.pt")
+    state = checkpoint.load(path)
+    gan = GAN(bring_together(recipe), resolve_device(device))
+    gan.load_state_dict(state["gan"])
+    return Trained(recipe, gan, int(state["step"]), folder)

@@ -1,0 +1,258 @@
+"""The verbs: the stages of a run, the law of each, and how components are arranged into them or refused.
+
+A component's public methods are its declaration: each is the name of a stage and takes that stage's arguments, which
+is checked when the class is registered. Every stage has one of four laws:
+
+ONE    exactly one component speaks; two are a refusal that names both.
+CHAIN  value -> value, in the order written in the config.
+SUM    terms are added; the order is irrelevant.
+ALL    each touches only what it claims.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from gantrick.types import ConfigError, Paper
+
+
+class Law(Enum):
+    ONE = "one"
+    CHAIN = "chain"
+    SUM = "sum"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A moment of a run: when it comes, its law, the arguments it hands over and what comes back."""
+
+    name: str
+    when: str
+    law: Law
+    takes: tuple[str, ...]
+    gives: str
+    required: bool = False  # ONE: some component must speak
+
+
+def _table() -> dict[str, Stage]:
+    one, chain, total, each = Law.ONE, Law.CHAIN, Law.SUM, Law.ALL
+    rows = [
+        Stage("build", "build", chain, ("spec",), "NetworkSpec"),
+        Stage("streams", "build", each, (), "{name: batch size} of extra batches that the run must feed"),
+        Stage("param_groups", "build", one, ("player", "network"), "parameter groups of the optimizer"),
+        Stage("wrap_optimizer", "build", chain, ("optimizer", "player"), "optimizer"),
+        Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
+        Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),
+        Stage("prepare", "clock", each, ("player", "network"), "nothing; device, once before each optimizer step"),
+        Stage("sample_latents", "sample", chain, ("latents",), "latents"),
+        Stage("refine_latents", "sample", chain, ("latents", "generator", "discriminator"), "latents"),
+        Stage("mix", "feed", chain, ("real", "fake"), "(real, fake), D's turn only"),
+        Stage("augment", "feed", chain, ("images",), "images, differentiable, both turns"),
+        Stage("pack", "feed", one, ("images",), "packs"),
+        Stage("targets", "loss", chain, ("targets",), "targets"),
+        Stage("d_loss", "loss", one, ("real", "fake", "targets"), "values per sample and score", required=True),
+        Stage("g_loss", "loss", one, ("real", "fake", "targets"), "values per sample and score", required=True),
+        Stage("weigh", "loss", chain, ("scored",), "scored, with sample weights"),
+        Stage("d_penalty", "penalise", total, ("inputs",), "scalar"),
+        Stage("g_penalty", "penalise", total, ("inputs",), "scalar"),
+        Stage("update_rule", "update", one, ("play",), "nothing; moves the players"),
+        Stage("gradients", "update", chain, ("gradients", "player"), "named gradients"),
+        Stage("project", "update", each, ("player", "network"), "nothing; weights, after every move"),
+        Stage("adapt", "after", each, ("record",), "nothing; own buffers, once per accepted update"),
+        Stage("sync", "after", one, ("generator", "discriminator"), "nothing; writes trained weights"),
+        Stage("average", "after", each, ("generator", "discriminator"), "nothing; reads trained weights"),
+        Stage("watch", "watch", each, ("row",), "None to go on, or a reason to stop"),
+        Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
+        Stage("truncate", "draw", chain, ("latents",), "latents"),
+        Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),
+    ]
+    return {row.name: row for row in rows}
+
+
+STAGES: Mapping[str, Stage] = _table()
+
+# What components say about a run. A tag is a fact of the composed run (`provides`), something a component cannot do
+# without (`needs`) or cannot live with (`forbids`), or would rather not see (`avoids`: moves only what `auto` takes).
+TAGS: Mapping[str, str] = {
+    "images": "the data are images",
+    "points": "the data are points of a plane",
+    "labels": "the data have labels",
+    "d.batch_statistics": "D normalises with the statistics of a batch",
+    "g.batch_statistics": "G normalises with the statistics of a batch",
+    "d.batch_coupled": "D's score of one sample depends on the others in the batch",
+    "d.dropout": "D has dropout",
+    "d.spectral_norm": "D's weights are divided by their spectral norm",
+    "g.spectral_norm": "G's weights are divided by their spectral norm",
+    "d.lipschitz": "something bounds D's gradient",
+    "d.flat": "something pulls D's gradient to zero at the samples",
+    "targets": "the loss compares scores with target labels",
+    "lipschitz_needed": "the loss means something only with a bound on D's gradient",
+    "comparable_scores": "the score of one sample means something without another's",
+    "probability_scores": "the score is the logit of a probability of being real",
+    "paired_loss": "the loss compares each real with one fake",
+    "real_in_g": "G's turn needs scored reals",
+    "second_order": "gradients are differentiated again",
+}
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """Why a tag cannot be lived with, and what to do."""
+
+    reason: str
+    remedy: str
+
+
+class Component(nn.Module):
+    """Something that acts in a run: a loss, a regularizer or a trick. Its state is its buffers.
+
+    label: "trick.ema", set by the registry. claims: slots it must hold alone. replaces: ONE stages where it speaks in
+    the loss's place. needs, provides, forbids, avoids: tags (`TAGS`). neutral: settings under which it equals its
+    absence; exercise: settings under which a short test sees it act.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    neutral: ClassVar[Mapping[str, Any] | None] = None
+    exercise: ClassVar[Mapping[str, Any]] = {}
+    label: str = "component"
+    claims: frozenset[str] = frozenset()
+    replaces: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+    provides: frozenset[str] = frozenset()
+    forbids: Mapping[str, Forbidden] = {}
+    avoids: frozenset[str] = frozenset()
+    weight: float = 1.0  # of its penalty term
+    interval: int = 1  # a lazy penalty acts every so many steps, times the interval
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def verbs(cls: type[Component]) -> dict[str, Callable[..., Any]]:
+    """The public methods that a component declares, by name: what the class and its own bases define, not torch's."""
+    found: dict[str, Callable[..., Any]] = {}
+    for base in reversed(cls.__mro__):
+        if issubclass(base, Component) and base is not Component:
+            found |= {k: v for k, v in vars(base).items() if inspect.isfunction(v) and not k.startswith("_")}
+    return found
+
+
+def check_class(cls: type[Component], label: str) -> None:
+    """Raises ConfigError where a public method is no stage, its arguments are not the stage's, or a tag is unknown."""
+    faults = []
+    for name, method in verbs(cls).items():
+        if name not in STAGES:
+            near = difflib.get_close_matches(name, STAGES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"a helper starts with an underscore; stages: {', '.join(STAGES)}"
+            faults.append(f"{label}: method {name} is not a stage; {hint}")
+            continue
+        takes = tuple(inspect.signature(method).parameters)[1:]
+        if takes != STAGES[name].takes:
+            faults.append(f"{label}: {name} must take ({', '.join(STAGES[name].takes)}), not ({', '.join(takes)})")
+    for field in ("needs", "provides", "forbids", "avoids"):
+        for tag in getattr(cls, field):
+            if tag not in TAGS and not tag.startswith("x."):
+                faults.append(f"{label}: {field} names an unknown tag {tag!r}; known ones are in gantrick.stages.TAGS")
+    if faults:
+        raise ConfigError(*faults)
+
+
+class Arrangement:
+    """Who acts in which stage. Made by `arrange`; holds the bound methods, so that a step looks nothing up."""
+
+    def __init__(self, components: Mapping[str, Component]):
+        self.components = dict(components)
+        self.actors: dict[str, list[Component]] = {name: [] for name in STAGES}
+        for component in self.components.values():
+            for name in verbs(type(component)):
+                self.actors[name].append(component)
+        for name, stage in STAGES.items():
+            replacing = [c for c in self.actors[name] if name in c.replaces]
+            if stage.law is Law.ONE and replacing:
+                self.actors[name] = replacing
+        self._calls = {name: [getattr(c, name) for c in actors] for name, actors in self.actors.items()}
+
+    def __getitem__(self, stage: str) -> list[Component]:
+        return self.actors[stage]
+
+    def chain(self, stage: str, value: Any, *context: Any) -> Any:
+        """value -> value through every component of the stage, in config order."""
+        for call in self._calls[stage]:
+            value = call(value, *context)
+        return value
+
+    def all(self, stage: str, *arguments: Any) -> list[Any]:
+        return [call(*arguments) for call in self._calls[stage]]
+
+    def one(self, stage: str) -> Callable[..., Any] | None:
+        """The component that speaks in a ONE stage, or None."""
+        calls = self._calls[stage]
+        return calls[0] if calls else None
+
+    def penalties(self, stage: str, step: int) -> Iterable[tuple[str, float, Callable[..., Tensor]]]:
+        """(label, factor, call) of each penalty due at this step; lazy ones are scaled by their interval."""
+        for component, call in zip(self.actors[stage], self._calls[stage], strict=True):
+            if component.weight != 0 and step % component.interval == 0:
+                yield component.label, component.weight * component.interval, call
+
+    def needs(self, tag: str) -> bool:
+        return any(tag in component.needs for component in self.components.values())
+
+    def provides(self, tag: str) -> bool:
+        return any(tag in component.provides for component in self.components.values())
+
+
+RUN_TAGS = frozenset({"real_in_g", "second_order"})  # needs that the run itself answers
+
+
+def refusals(
+    components: Mapping[str, Component],
+    facts: Mapping[str, str],
+    remedies: Callable[[str], list[str]] = lambda tag: [],
+) -> list[str]:
+    """Every reason why these components cannot act together: one sentence each, with the remedy.
+
+    facts: tags that model and data provide, with the setting each comes from ("model.d_norm=batch"). remedies: what
+    could be chosen to provide a tag ("loss=hinge").
+    """
+    faults: list[str] = []
+    holders: dict[str, list[str]] = {}
+    for component in components.values():
+        for slot in component.claims:
+            holders.setdefault(slot, []).append(component.label)
+    for slot, labels in holders.items():
+        if len(labels) > 1:
+            faults.append(f"{' and '.join(labels)}: both hold {slot}, which has room for one; leave one of them out")
+
+    arrangement = Arrangement(components)
+    for name, stage in STAGES.items():
+        actors = [c.label for c in arrangement[name]]
+        if stage.law is Law.ONE and len(actors) > 1:
+            faults.append(f"{' and '.join(actors)}: both decide {name}, where one component speaks; leave one of them out")
+        if stage.required and not actors:
+            faults.append(f"{name}: no component speaks in this stage, which a run cannot do without; choose a loss")
+
+    present: dict[str, list[str]] = {tag: [source] for tag, source in facts.items()}
+    for component in components.values():
+        for tag in component.provides:
+            present.setdefault(tag, []).append(component.label)
+    for component in components.values():
+        label = component.label
+        for tag in sorted(component.needs - RUN_TAGS):
+            if tag not in present:
+                found = remedies(tag)
+                remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
+                faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+        for tag, why in component.forbids.items():
+            others = [source for source in present.get(tag, []) if source != label]
+            if others:
+                faults.append(f"{label} with {' and '.join(others)}: {why.reason}; {why.remedy}")
+    return faults

@@ -1,0 +1,161 @@
+"""The Hydra entry point: config -> run. Everything is checked before Hydra makes a folder or starts a job."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gantrick import config
+
+log = logging.getLogger(__name__)
+_raised: list[Exception] = []  # by the one run of this process; Hydra would print it in its own way
+
+
+def task(composed: DictConfig) -> None:
+    """One run: the job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on."""
+    from gantrick import recipe, trainer
+    from gantrick.types import GantrickError
+
+    node = HydraConfig.get()
+    folder = Path(node.runtime.output_dir)
+    sweep = Path(node.sweep.dir).name if node.mode == RunMode.MULTIRUN else None
+    try:
+        code = trainer.run(recipe.check(config.resolve(composed)), folder, command=_command(node), sweep=sweep)
+    except Exception as error:
+        if sweep is None:
+            _raised.append(error)
+            if isinstance(error, GantrickError) and not any(folder.iterdir()):
+                folder.rmdir()  # refused before anything was written
+            return
+        reason = str(error) if isinstance(error, GantrickError) else f"{type(error).__name__}: {error}"
+        log.error("job %s: %s", node.job.num, " ".join(reason.split()), exc_info=os.environ.get("GANTRICK_DEBUG") == "1")
+        status = folder / "status.json"
+        if not status.exists():
+            status.write_text(json.dumps({"state": "failed", "step": 0, "reason": reason}) + "\n", encoding="utf-8")
+        return
+    if code:
+        raise SystemExit(code)
+
+
+entry = hydra.main(version_base=config.VERSION_BASE, config_path=str(config.config_dir()), config_name=config.CONFIG_NAME)(task)
+
+
+def main(words: Sequence[str]) -> list[str]:
+    """`gantrick train` with these words after it. Gives back why jobs of a sweep failed, one sentence each.
+
+    Raises ConfigError with every fault of every job before anything has been started or written.
+    """
+    arguments = config.parse(words)
+    asked, overrides = config.flags_first(words), list(arguments.overrides)
+    flags = asked[: len(asked) - len(overrides)]
+    sweep: Path | None = None
+    with config.composer_of(arguments) as composing:
+        shows = arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
+        if shows:
+            composing.config([] if arguments.hydra_help or arguments.shell_completion else overrides)
+        elif not arguments.experimental_rerun:
+            jobs = composing.jobs(overrides, arguments.multirun)
+            check_jobs(composing, jobs.each)
+            overrides = jobs.overrides
+            if jobs.config.hydra.mode == RunMode.MULTIRUN:
+                sweep = Path(jobs.config.hydra.sweep.dir)  # pinned, as its name holds the time and an id
+                overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
+    _raised.clear()
+    with _command_line("gantrick train", [*flags, *overrides]):
+        try:
+            with config.tolerant_argparse():
+                entry()
+        except config.HYDRA_ERRORS as error:
+            config.refuse(config.sentence(error), cause=error)
+    if _raised:
+        raise _raised.pop()
+    return failures(sweep) if sweep else []
+
+
+def complete(words: Sequence[str]) -> None:
+    """Hydra's shell completion: `words` are `-sc install=bash`, or `-sc query=bash` with COMP_LINE in the environment."""
+    with _command_line("gantrick", words), config.tolerant_argparse():
+        entry()
+
+
+def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> None:
+    """Composes and checks the job behind each list of overrides. Raises ConfigError with all faults, each with the jobs it is in.
+
+    Jobs that differ only in their seed are composed once, and each seed once.
+    """
+    from gantrick import gan, recipe
+    from gantrick.types import ConfigError
+
+    faults: dict[str, list[int]] = {}
+    passed: set[tuple[str, ...]] = set()
+    for number, job in enumerate(jobs):
+        seeds = tuple(text for text in job if text.startswith("seed="))
+        rest = tuple(text for text in job if not text.startswith("seed="))
+        if seeds in passed and rest in passed:
+            continue
+        try:
+            gan.preflight(recipe.check(composing.resolved(job, number)))
+            passed |= {seeds, rest}
+        except ConfigError as error:
+            for fault in error.faults:
+                faults.setdefault(fault, []).append(number)
+    if faults:
+        raise ConfigError(*(_of_jobs(numbers, jobs) + fault for fault, numbers in faults.items()))
+
+
+def failures(sweep: Path) -> list[str]:
+    """Why jobs of a finished sweep failed, as their folders tell."""
+    found = []
+    for file in sorted(sweep.glob("**/status.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
+        status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if status.get("state") == "failed":
+            found.append(f"job {file.parent.relative_to(sweep)}: {status.get('reason')} (see {file.parent})")
+    return found
+
+
+def _of_jobs(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
+    if len(numbers) == len(jobs):
+        return ""
+    if len(numbers) == 1:
+        return f"job {numbers[0]} ({config.job_name(jobs[numbers[0]])}): "
+    return f"jobs {', '.join(map(str, numbers))} (the first: {config.job_name(jobs[numbers[0]])}): "
+
+
+def _command(node: DictConfig) -> str:
+    """What one would type to have this one run again."""
+    words = ["gantrick", "train"]
+    for source in node.runtime.config_sources:
+        if source.provider == "command-line":
+            words += ["--config-dir", source.path]
+    if node.job.config_name != config.CONFIG_NAME:
+        words += ["--config-name", node.job.config_name]
+    return shlex.join([*words, *node.overrides.task])
+
+
+@contextmanager
+def _command_line(program: str, words: Sequence[str]) -> Iterator[None]:
+    """What Hydra reads: the words after the program's name, and that it is to raise errors instead of printing them."""
+    argv, full, tells = sys.argv, os.environ.get("HYDRA_FULL_ERROR"), logging.raiseExceptions
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [program, *words], "1"
+    logging.raiseExceptions = False  # --info is logged: `| head` would make a traceback of every further line
+    try:
+        yield
+    finally:
+        sys.argv, logging.raiseExceptions = argv, tells
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

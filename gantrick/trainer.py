@@ -1,0 +1,479 @@
+"""The loop of a run: steps, evaluations, checkpoints, logging; and how it ends."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gantrick import checkpoint
+from gantrick import gan as gan_module
+from gantrick.feed import Feed, stream, to_uint8
+from gantrick.gan import GAN, PLAYERS, Assembly
+from gantrick.meter import Meter
+from gantrick.recipe import Recipe
+from gantrick.sampling import apart, draw, generator_of
+from gantrick.step import Play
+from gantrick.tracking.console import Console
+from gantrick.tracking.environment import environment
+from gantrick.tracking.folder import RunFolder
+from gantrick.tracking.grid import save_grid
+from gantrick.tracking.wandb_log import WandbLog
+from gantrick.types import Batch, GantrickError, Latents, Player, Record, Samples
+
+GRID = 64  # samples in a grid
+POINTS = 2500  # points in a scatter picture
+
+
+class Diverged(GantrickError):
+    """A number of the run is no longer finite."""
+
+
+@dataclass
+class Judging:
+    """What a metric may ask for while a run is trained; see `types.Evaluation`."""
+
+    trainer: Trainer
+    step: int
+    folder: Path | None
+    weights: str
+    cache: dict[Any, Any]
+
+    @property
+    def dataset(self) -> Any:
+        return self.trainer.assembly.dataset
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.gan.device
+
+    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        limit = self.trainer.recipe.settings.eval_samples
+        count = min(count, limit) if limit else count
+        seed = stream(self.trainer.recipe.settings.seed, "evaluation")
+        for images in draw(self.trainer.gan, count, seed, batch_size):
+            if not bool(torch.isfinite(images).all()):
+                raise GantrickError(f"step {self.step}: the generator draws values that are not finite; no figure is taken")
+            yield to_uint8(images)
+
+    def reals(self, split: Literal["train", "test"] = "train") -> Samples:
+        return self.trainer.samples(split)
+
+
+@dataclass
+class Best:
+    """The best value of the first metric so far, and where it was reached."""
+
+    name: str | None = None
+    lower: bool = True
+    step: int = 0
+    value: float = math.nan
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def improves(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        return math.isnan(self.value) or (value < self.value if self.lower else value > self.value)
+
+
+class Trainer:
+    """One run in one folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path, *, sweep: str | None = None, console: Console | None = None):
+        self.recipe, self.sweep = recipe, sweep
+        self.console = console or Console()
+        self.assembly: Assembly = gan_module.preflight(recipe)
+        self.device = gan_module.resolve_device(recipe.settings.device)
+        self.dtype = _autocast(recipe.settings.precision, self.device)
+        self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
+        self.folder = RunFolder(folder)
+        self.step, self.seconds, self.images = 0, 0.0, 0
+        self.meter, self.cache = Meter(), dict[Any, Any]()
+        self.stopped_by: int | None = None
+        self.wandb: WandbLog | None = None
+        metric = next(iter(self.assembly.metrics.values()), None)
+        self.best = Best() if metric is None else Best(metric.primary, metric.lower_is_better)
+        self.last: dict[str, Any] = {}
+        self._latest: dict[str, float] = {}
+
+    def samples(self, split: Literal["train", "test"]) -> Samples:
+        if split not in self._samples:
+            self._samples[split] = self.assembly.dataset.load(split)
+        return self._samples[split]
+
+    # --- a run ---------------------------------------------------------------------------------------------------
+
+    def run(self, command: str | None = None) -> int:
+        """Trains to the last step. Returns the exit code; the folder tells how it ended whatever happens."""
+        settings = self.recipe.settings
+        self.folder.open(
+            self.recipe.resolved, gan_module.plan(self.recipe), {**environment(self.device), "command": command or ""}
+        )
+        code = 1
+        try:
+            self._build()
+            self._start_wandb()
+            self._tell()
+            with self._signals():
+                self.console.start(settings.steps, self.step)
+                code = self._train()
+        except GantrickError as error:
+            self._failed(str(error))
+            raise
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            self._failed(reason, traceback.format_exc())
+            raise
+        finally:
+            self.console.stop()
+            if self.wandb is not None:
+                self.wandb.finish(code)
+        self.console.closing(self._closing())
+        return code
+
+    def _build(self) -> None:
+        settings = self.recipe.settings
+        if settings.deterministic:
+            torch.use_deterministic_algorithms(True)
+        torch.manual_seed(stream(settings.seed, "weights"))
+        self.gan = GAN(self.assembly, self.device)
+        torch.manual_seed(stream(settings.seed, "training"))
+        self.latent_stream = torch.Generator(self.device).manual_seed(stream(settings.seed, "latents"))
+        train = self.samples("train")
+        self.feed = Feed(train, self.device, stream(settings.seed, "data"), self.assembly.dataset.flip)
+        self.extra: dict[str, tuple[int, Feed]] = {}
+        for component in self.assembly.stages["streams"]:
+            for name, size in component.streams().items():  # type: ignore[operator]
+                self.extra[name] = (size, Feed(train, self.device, stream(settings.seed, f"data {name}")))
+        self.real_in_g = self.assembly.stages.needs("real_in_g")
+        self.play = Play(
+            self.gan,
+            self._draw,
+            self._observe,
+            d_steps=settings.d_steps,
+            g_steps=settings.g_steps,
+            accumulate=settings.accumulate,
+            autocast=self.dtype,
+        )
+
+    def _draw(self, player: Player) -> tuple[Batch | None, Latents]:
+        settings = self.recipe.settings
+        count = settings.batch_size
+        if player == "generator":
+            count = settings.generator_batch_size or count
+        latents = self.gan.latents(count, self.latent_stream)
+        if player == "generator" and not self.real_in_g:
+            return None, latents
+        self.images += count if player == "discriminator" else 0
+        extra = {name: feed.next(size) for name, (size, feed) in self.extra.items()}
+        batch = self.feed.next(count)
+        return Batch(batch.images, batch.labels, extra), latents
+
+    def _observe(self, record: Record, norm: Tensor) -> None:
+        self.meter.add({**record.terms, **record.diagnostics, f"grad_norm/{record.player[0]}": norm}, self.play.step)
+
+    def _train(self) -> int:
+        settings = self.recipe.settings
+        if self.step == 0:
+            self._evaluate()
+            self._grid()
+            self._save("last")
+        since, done = time.monotonic(), self.step
+        optimizers = self.recipe.optimizers
+        while self.step < settings.steps:
+            if optimizers.schedule != "constant":
+                self.gan.set_learning_rates(optimizers.factor(self.step, settings.steps))
+            started = time.monotonic()
+            self.play.round(self.step)
+            self.step += 1
+            self.seconds += time.monotonic() - started
+            self.console.step(self.step, {})
+            final = self.step == settings.steps
+            if final or self.step % settings.log_every == 0:
+                now = time.monotonic()
+                self._log((self.step - done) / max(now - since, 1e-9))
+                if (reason := self._watch()) is not None:
+                    raise GantrickError(reason)
+            if final or _due(self.step, settings.sample_every):
+                self._grid()
+            if final or _due(self.step, settings.eval_every):
+                self._evaluate()
+            if final or _due(self.step, settings.checkpoint_every):
+                self._save("last")
+            if final or self.step % settings.log_every == 0:
+                since, done = time.monotonic(), self.step
+            if self.stopped_by is not None and not final:
+                return self._preempted()
+        self.folder.status("finished", self.step)
+        self._summary()
+        return 0
+
+    # --- what is written on the way ------------------------------------------------------------------------------
+
+    def _row(self, values: dict[str, Any]) -> None:
+        row = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **values}
+        self.folder.row(row)
+        if self.wandb is not None:
+            self.wandb.log(row)
+
+    def _log(self, steps_per_second: float) -> None:
+        values, bad = self.meter.read()
+        for player, optimizer in self.gan.optimizers.items():
+            values[f"lr/{player[0]}"] = optimizer.param_groups[0]["lr"]
+        settings = self.recipe.settings
+        values["images_per_second"] = steps_per_second * settings.batch_size * settings.d_steps * settings.accumulate
+        self._row(values)
+        self._latest = values
+        self.folder.status("running", self.step)
+        self.console.step(self.step, values)
+        if bad is not None:
+            name, step = bad
+            raise Diverged(
+                f"step {step}: {name} is not finite, so training cannot go on; the checkpoint of an earlier step is kept; "
+                "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
+            )
+
+    def _watch(self) -> str | None:
+        for component in self.assembly.stages["watch"]:
+            verdict = component.watch({"step": self.step, **self._latest})  # type: ignore[operator]
+            if verdict is not None:
+                return f"{component.label}: stopped at step {self.step}: {verdict}"
+        return None
+
+    def _evaluate(self) -> None:
+        """Takes every metric's figures. A metric that fails is told and left out; training goes on."""
+        figures: dict[str, float] = {}
+        protocols: dict[str, Any] = {}
+        _, weights = generator_of(self.gan)
+        started = time.monotonic()
+        for key, metric in self.assembly.metrics.items():
+            judging = Judging(self, self.step, self.folder.picture("x").parent, weights, self.cache)
+            try:
+                with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")):
+                    self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
+                    found = metric.evaluate(judging)
+            except Exception as error:
+                self.console.warn(f"metric.{key}: no figure at step {self.step}: {type(error).__name__}: {error}")
+                continue
+            figures |= found.values
+            protocols |= {name: dict(found.protocol) for name in found.values}
+            for picture in found.pictures:
+                if self.wandb is not None:
+                    self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
+        self.evaluation_seconds = time.monotonic() - started
+        if not figures:
+            return
+        self._row(figures)
+        self.last = {"step": self.step, "figures": figures, "protocol": protocols}
+        value = figures.get(self.best.name or "", math.nan)
+        if self.best.improves(value):
+            self.best.step, self.best.value, self.best.figures = self.step, value, self.last
+            self._save("best")
+        self.folder.evaluation({"last": self.last, "best": self.best.figures or self.last})
+        self.console.event(f"step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+
+    def _grid(self) -> None:
+        """One grid of fixed latents; a picture that cannot be drawn is told and left out."""
+        image = self.assembly.spec.data.is_image
+        path = self.folder.picture(f"{self.step:07d}.png")
+        try:
+            seed = stream(self.recipe.settings.seed, "grid")
+            images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
+            save_grid(to_uint8(images).cpu(), path)
+        except Exception as error:
+            self.console.warn(f"samples: no picture at step {self.step}: {type(error).__name__}: {error}")
+            return
+        if self.wandb is not None:
+            self.wandb.picture("samples", path, self.step)
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "gan": self.gan.state_dict(),
+            "random": checkpoint.random_states(self.device),
+            "latents": self.latent_stream.get_state(),
+            "feed": self.feed.state_dict(),
+            "extra": {name: feed.state_dict() for name, (_, feed) in self.extra.items()},
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds,
+            "best": {"step": self.best.step, "value": self.best.value, "figures": self.best.figures},
+            "wandb": None if self.wandb is None else self.wandb.id,
+            "recipe": self.recipe.hash,
+        }
+
+    def _save(self, name: str) -> None:
+        """A checkpoint never replaces a good one with numbers that are not finite."""
+        values, bad = self.meter.read()
+        if bad is not None:
+            raise Diverged(f"step {bad[1]}: {bad[0]} is not finite; the checkpoint of an earlier step is kept; lower optimizer.lr")
+        checkpoint.save(self.folder.path / "checkpoints" / f"{name}.pt", self.state_dict())
+
+    def _preempted(self) -> int:
+        self._save("last")
+        name = signal.Signals(self.stopped_by or signal.SIGTERM).name
+        self.folder.status("preempted", self.step, f"stopped by {name}")
+        self.console.event(f"stopped by {name} at step {self.step}; the state is saved in {self.folder.path}/checkpoints")
+        return 128 + int(self.stopped_by or 0)
+
+    def _failed(self, reason: str, trace: str | None = None) -> None:
+        try:
+            self.folder.status("failed", self.step, reason, **({"traceback": trace} if trace else {}))
+        except OSError as error:
+            self.console.warn(f"{self.folder.path}: status.json could not be written: {error}")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the run after the present step, its state saved; a second one ends it at once."""
+
+        def note(number: int, frame: Any) -> None:
+            if self.stopped_by is not None:
+                raise KeyboardInterrupt
+            self.stopped_by = number
+
+        before = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                before[number] = signal.signal(number, note)
+            except ValueError:  # not the main thread: its owner decides
+                pass
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # --- what a run tells ----------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        settings, counts = self.recipe.settings, gan_module.count_parameters(self.assembly)
+        per_step = self._time_a_step()
+        estimate = settings.steps * per_step
+        tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
+        for sentence in gan_module.warnings(self.assembly):
+            self.console.warn(sentence)
+        precision = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        self.console.header(
+            {
+                "recipe": f"{self.recipe.title}" + (f" with {', '.join(tricks)}" if tricks else ""),
+                "data": f"{self.recipe.dataset.name}, {len(self.samples('train')):,} samples of "
+                + "×".join(str(n) for n in self.assembly.spec.data.shape),
+                "model": f"{self.recipe.model.name}, G {counts['generator']:,} and D {counts['discriminator']:,} parameters",
+                "device": f"{name}{threads}, {precision}",
+                "steps": f"{settings.steps:,}, about {_duration(estimate)} without evaluations ({per_step * 1e3:.0f} ms a step)",
+                "folder": str(self.folder.path),
+            }
+        )
+
+    def _time_a_step(self) -> float:
+        """Seconds of one round, measured on evaluations that move nothing and on numbers of their own."""
+        settings, times = self.recipe.settings, {}
+        with apart(self.device, 0):
+            for player in PLAYERS:
+                count = settings.batch_size
+                if player == "generator":
+                    count = settings.generator_batch_size or count
+                latents = self.gan.latents(count, torch.Generator(self.device).manual_seed(0))
+                extra = {name: feed.peek(size) for name, (size, feed) in self.extra.items()}
+                real = replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
+                samples = []
+                for _ in range(3):
+                    self._wait()
+                    started = time.perf_counter()
+                    self.play.evaluate(player, real, latents)
+                    self._wait()
+                    samples.append(time.perf_counter() - started)
+                times[player] = min(samples)
+        turns = settings.d_steps * times["discriminator"] + settings.g_steps * times["generator"]
+        return turns * settings.accumulate * 1.1  # the optimizer and what surrounds it
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def _start_wandb(self) -> None:
+        recipe, choice = self.recipe, self.recipe.wandb
+        tricks = [part.key for part in recipe.tricks]
+        title = " ".join([recipe.title, *tricks, recipe.dataset.name, f"seed{recipe.settings.seed}"])
+        self.wandb = WandbLog(
+            choice.mode,
+            choice.project,
+            choice.entity,
+            folder=self.folder.path,
+            runs_dir=Path(recipe.settings.runs_dir),
+            name=recipe.settings.name or title,
+            group=self.sweep,
+            job_type="train",
+            tags=recipe.tags,
+            config=recipe.resolved,
+            run_id=None,
+            warn=self.console.warn,
+        )
+        self.wandb.start()
+        for metric in self.assembly.metrics.values():
+            self.wandb.figure_metric(metric.primary, metric.lower_is_better)
+
+    def _summary(self) -> None:
+        if self.wandb is None or not self.last:
+            return
+        values = {f"last/{name}": value for name, value in self.last["figures"].items()}
+        if self.best.figures:
+            values |= {f"best/{name}": value for name, value in self.best.figures["figures"].items()}
+            values["best/step"] = self.best.step
+        self.wandb.summary(values)
+
+    def _closing(self) -> list[str]:
+        lines = []
+        if self.last:
+            for name, value in self.last["figures"].items():
+                text = f"{name} {value:.4g} at the end"
+                if name == self.best.name:
+                    text += f", best {self.best.value:.4g} at step {self.best.step:,}"
+                lines.append(text)
+        lines.append(f"run folder: {self.folder.path}")
+        lines.append(f"samples: {self.folder.path}/samples")
+        lines.append(f"next: gantrick sample {self.folder.path} --n 64 --out samples.png")
+        return lines
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that networks compute in; None is float32. auto: bf16 on a GPU that has it, float32 elsewhere."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    command: str | None = None,
+    sweep: str | None = None,
+    console: Console | None = None,
+) -> int:
+    """Trains a recipe in a folder and returns the exit code. Raises GantrickError with one sentence."""
+    return Trainer(recipe, folder, sweep=sweep, console=console).run(command)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gantrick.stages import Component
+from gantrick.types import Paper, Rate, Whole
+
+
+class Ema(Component):
+    """θ̄ ← d θ̄ + (1 − d) θ of G after every step; samples and figures are drawn from θ̄.
+
+    Up to step `start` θ̄ is a copy of θ. With `ramp` the decay is min(d, (1 + n)/(10 + n)) at the n-th update after
+    that, so that a short run does not average in its beginning. buffers: the running statistics of normalisation are
+    averaged too, or copied; all other buffers are copied. Source: Yazıcı et al., arXiv 1806.04498; decay, start and
+    averaged statistics as in BigGAN, 1809.11096.
+    """
+
+    paper = Paper(
+        "yazici2019unusual",
+        "The Unusual Effectiveness of Averaging in GAN Training",
+        "Yaz{\\i}c{\\i}, Yasin and Foo, Chuan-Sheng and Winkler, Stefan and Yap, Kim-Hui and Piliouras, Georgios and "
+        "Chandrasekhar, Vijay",
+        2019,
+        "1806.04498",
+        "International Conference on Learning Representations",
+    )
+    claims = frozenset({"g.average"})
+    neutral = {"decay": 0.0, "ramp": False}
+    averaged: nn.Module
+    steps: Tensor
+
+    def __init__(
+        self,
+        decay: Rate = 0.999,
+        start: Whole = 0,
+        ramp: bool = True,
+        buffers: Literal["average", "copy"] = "average",
+    ):
+        super().__init__()
+        self.decay, self.start, self.ramp = decay, start, ramp
+        self.means = ("running_mean", "running_var") if buffers == "average" else ()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def begin(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        self.averaged = copy.deepcopy(generator).requires_grad_(False)
+
+    @torch.no_grad()
+    def average(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        self.steps += 1
+        n = (self.steps - self.start).clamp_min(0)
+        decay = torch.minimum((1 + n) / (10 + n), n.new_tensor(self.decay)) if self.ramp else n.new_tensor(self.decay)
+        decay = decay * (n > 0)
+
+        targets, sources = list(self.averaged.parameters()), list(generator.parameters())
+        for (name, target), source in zip(self.averaged.named_buffers(), generator.buffers(), strict=True):
+            if name.endswith(self.means):
+                targets.append(target)
+                sources.append(source)
+            else:
+                target.copy_(source)
+        change = torch._foreach_sub(sources, targets)
+        torch._foreach_mul_(change, 1 - decay)
+        torch._foreach_add_(targets, change)

@@ -1,0 +1,398 @@
+"""The nouns: what the stages hand to one another.
+
+Shapes are written `(B, C, H, W)` for images and `(B, D)` for points; images are in [-1, 1]. Scores are `(B, K)`: K is
+1 for an ordinary head and the number of scores of a cascading one. A high score means real.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Player = Literal["discriminator", "generator"]
+Norm = Literal["auto", "batch", "layer", "instance", "none"]
+ModuleFactory = Callable[[int], nn.Module]
+Wrapper = Callable[[nn.Module], nn.Module]
+
+
+class GantrickError(Exception):
+    """A user's mistake or a state the program cannot work in; its text is one sentence: who, what, remedy."""
+
+
+class ConfigError(GantrickError):
+    """A config that cannot be run. `faults` holds every fault found, one sentence each."""
+
+    def __init__(self, *faults: str):
+        self.faults = faults
+        super().__init__("\n".join(faults))
+
+
+# --- values of a config, checked against a constructor's signature ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Limits of a number in a signature: `Annotated[float, Bound(ge=0)]`."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __str__(self) -> str:
+        names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        return " and ".join(f"{text} {getattr(self, k):g}" for k, text in names.items() if getattr(self, k) is not None)
+
+    def holds(self, value: float) -> bool:
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+
+Count = Annotated[int, Bound(ge=1)]
+Whole = Annotated[int, Bound(ge=0)]
+Positive = Annotated[float, Bound(gt=0)]
+NonNegative = Annotated[float, Bound(ge=0)]
+Fraction = Annotated[float, Bound(ge=0, le=1)]
+Rate = Annotated[float, Bound(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a technique comes from; `gantrick cite` turns it into BibTeX."""
+
+    key: str
+    title: str
+    authors: str
+    year: int
+    arxiv: str | None = None
+    venue: str | None = None
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return f"arXiv {self.arxiv}" if self.arxiv else f"{self.authors.split(' and ')[0]} {self.year}"
+
+    def bibtex(self) -> str:
+        fields = {"title": f"{{{self.title}}}", "author": self.authors, "year": str(self.year)}
+        if self.venue:
+            fields["booktitle"] = self.venue
+        if self.arxiv:
+            fields |= {"eprint": self.arxiv, "archivePrefix": "arXiv"}
+        if self.url:
+            fields["url"] = self.url
+        kind = "inproceedings" if self.venue else "misc"
+        body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        return f"@{kind}{{{self.key},\n{body}\n}}"
+
+
+# --- what flows through a step ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images `(B, C, H, W)` in [-1, 1] or points `(B, D)`, and their labels `(B,)` where there are any."""
+
+    images: Tensor
+    labels: Tensor | None = None
+    extra: Mapping[str, Batch] = field(default_factory=dict)  # the streams that a component asked for, by name
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents z `(B, Z)` and the labels `(B,)` that a conditional generator is asked for."""
+
+    z: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+
+@dataclass(frozen=True)
+class DiscriminatorOutput:
+    """Scores `(B, K)`, features `(B, F)` (the input of the head) and what auxiliary heads said, all float32."""
+
+    scores: Tensor
+    features: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A batch together with what D saw of it (after augmentation and packing) and said of it."""
+
+    batch: Batch
+    seen: Tensor
+    output: DiscriminatorOutput
+    latents: Latents | None = None  # of fakes
+
+    @property
+    def scores(self) -> Tensor:
+        return self.output.scores
+
+    @property
+    def images(self) -> Tensor:
+        return self.batch.images
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a loss of labels aims at, as probabilities of being real `(B,)`: of reals and fakes in D's turn, of fakes in G's.
+
+    In the turn of a player the other's entries are None.
+    """
+
+    real: Tensor | None = None
+    fake: Tensor | None = None
+    generator: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Values of a loss per sample and score `(B, K)`, by term, and the weight `(B,)` of each sample in its term's mean.
+
+    diagnostics: numbers to look at, `(K,)` each; no gradient is taken of them.
+    """
+
+    values: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def means(self, score_weights: Tensor) -> dict[str, Tensor]:
+        """Σ_k λ_k Σ_b w_b v_bk / Σ_b w_b of each term: scalars."""
+        out = {}
+        for name, value in self.values.items():
+            per_sample = value @ score_weights
+            weight = self.weights.get(name)
+            out[name] = per_sample.mean() if weight is None else (weight * per_sample).sum() / weight.sum()
+        return out
+
+
+class Critic(Protocol):
+    """D as a penalty calls it: fresh dropout masks, no statistics updated. `raw` images pass the augmentation first."""
+
+    def __call__(
+        self, images: Tensor, labels: Tensor | None = None, *, raw: bool = False
+    ) -> DiscriminatorOutput: ...
+
+
+@dataclass(frozen=True)
+class PenaltyInputs:
+    """What a penalty may look at. `real` is None in G's turn unless a component needs `real_in_g`."""
+
+    player: Player
+    real: Judged | None
+    fake: Judged
+    critic: Critic
+    generate: Callable[[Latents], Tensor]
+    score_weights: Tensor  # (K,)
+    step: int
+
+    def score(self, images: Tensor, labels: Tensor | None = None, *, raw: bool = False) -> Tensor:
+        """The weighted sum over scores Σ_k λ_k s_k of each sample: `(B,)`."""
+        return self.critic(images, labels, raw=raw).scores @ self.score_weights
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one evaluation of a player found; nothing has been moved yet.
+
+    terms: scalars by name, summed to the player's objective. diagnostics: scalars to look at, not part of it.
+    gradients: by the parameter's name within the player's network.
+    """
+
+    player: Player
+    terms: Mapping[str, Tensor]
+    diagnostics: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
+    real: Judged | None
+    fake: Judged
+
+
+class Play(Protocol):
+    """The running game as an update rule sees it: `draw`, `evaluate` (pure) and `move` one by one, or a whole `turn`."""
+
+    step: int
+    d_steps: int
+    g_steps: int
+
+    def draw(self, player: Player) -> tuple[Batch | None, Latents]:
+        """The next reals and latents of a player's turn; in G's no reals unless a component needs `real_in_g`."""
+
+    def evaluate(
+        self,
+        player: Player,
+        batch: Batch | None,
+        latents: Latents,
+        parameters: Mapping[Player, Mapping[str, Tensor]] | None = None,
+        create_graph: bool = False,
+    ) -> Record:
+        """The player's objective and its gradients at the present weights or at `parameters`; writes nothing."""
+
+    def move(self, player: Player, records: Sequence[Record]) -> None:
+        """One optimizer step along the mean of the records' gradients, and what follows a move."""
+
+    def turn(self, player: Player) -> None:
+        """Prepare, draw, evaluate and move: an ordinary turn."""
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a network must know of the data: `(C, H, W)` of images or `(D,)` of points, and the number of classes."""
+
+    shape: tuple[int, ...]
+    classes: int | None = None
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """The two networks as factories; they are called after the last component's `build` has spoken.
+
+    The model fills it in, each component's `build` hands on a changed copy (`spec.but(...)`).
+    """
+
+    data: DataShape
+    z_size: int
+    z_distribution: Literal["normal", "uniform"]
+    g_norm: ModuleFactory  # channels -> layer called as norm(h, condition)
+    d_norm: ModuleFactory
+    d_dropout: Callable[[float], nn.Module]  # the rate this place of the architecture suggests -> layer
+    head: ModuleFactory  # features F -> module (B, F) -> (B, K)
+    tail: Callable[[], nn.Module]  # (B, C, h, w) -> (B, F)
+    g_init: Callable[[nn.Module], None]  # called with each module of the network
+    d_init: Callable[[nn.Module], None]
+    score_weights: tuple[float, ...] = (1.0,)
+    d_channels: int | None = None  # input channels of D where they differ from the data's (packs)
+    g_wrappers: tuple[Wrapper, ...] = ()  # applied to every layer with a weight
+    d_wrappers: tuple[Wrapper, ...] = ()
+    d_heads: Mapping[str, ModuleFactory] = field(default_factory=dict)  # auxiliary heads: features F -> module
+    g_condition: Callable[[int], nn.Module] | None = None  # blocks -> module: Latents -> (z of the first layer, [c_1 …])
+    notes: tuple[str, ...] = ()  # defaults taken and why, for the plan
+
+    def but(self, note: str | None = None, **changes: Any) -> NetworkSpec:
+        """A copy with these fields changed, and a line for the plan."""
+        notes = (*self.notes, note) if note else self.notes
+        return replace(self, notes=notes, **changes)
+
+
+class Model(ABC):
+    """An architecture: its own spec, and the two bodies built from the final one.
+
+    `g_norm` and `d_norm` are what the user asked for; `auto_norms` is what `auto` means for (G, D), and for D where
+    batch statistics are ruled out.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    auto_norms: ClassVar[tuple[str, str, str]] = ("batch", "batch", "none")
+    g_norm: Norm
+    d_norm: Norm
+
+    @abstractmethod
+    def spec(self, data: DataShape, g_norm: str, d_norm: str) -> NetworkSpec:
+        """The spec before any component has spoken. Raises ConfigError where the data does not fit."""
+
+    @abstractmethod
+    def generator(self, spec: NetworkSpec) -> nn.Module:
+        """A module: (first (B, Z), conditions) -> images (B, C, H, W) or points (B, D).
+
+        `conditions` has one entry for each of its `blocks` (an int attribute), None where there is no condition.
+        """
+
+    @abstractmethod
+    def discriminator(self, spec: NetworkSpec) -> nn.Module:
+        """A module: images -> features (B, F), the tail included; it has an int attribute `features`."""
+
+
+# --- data and figures ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A split held in memory: uint8 images `(N, C, H, W)` or float32 points `(N, D)`, labels int64 `(N,)` or None."""
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Dataset(ABC):
+    """A source of real samples. The shape is known without loading; `load` may read, decode or download.
+
+    `flip` asks for random horizontal flips of the training images, done on the device.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    flip: bool = False
+
+    @property
+    @abstractmethod
+    def data(self) -> DataShape: ...
+
+    @abstractmethod
+    def load(self, split: Literal["train", "test"] = "train") -> Samples:
+        """The samples of a split. Raises ConfigError naming the file or folder at fault."""
+
+
+class Evaluation(Protocol):
+    """What a metric may ask for. Every draw comes from streams of its own, so that training never notices."""
+
+    dataset: Dataset
+    device: torch.device
+    step: int
+    folder: Path | None  # the run's `samples/` for pictures; None where none are wanted
+    weights: str  # "ema" or "raw": which generator was drawn from
+    cache: dict[Any, Any]  # lives as long as the run: reference statistics
+
+    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        """Generated samples as data: uint8 (B, C, H, W) after the round trip, or float32 points (B, D)."""
+
+    def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers by metric name (`fid/digits_cnn`), the protocol that made them, and pictures left in the run folder."""
+
+    values: Mapping[str, float]
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    pictures: tuple[Path, ...] = ()
+
+
+class Metric(ABC):
+    """Images -> figures."""
+
+    paper: ClassVar[Paper | None] = None
+    lower_is_better: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def primary(self) -> str:
+        """The name of the figure by which the best checkpoint is chosen where this metric stands first."""
+
+    def check(self, dataset: Dataset) -> list[str]:
+        """Faults that can be known before training: one sentence each (no such extractor, weights not to be had …)."""
+        return []
+
+    @abstractmethod
+    def evaluate(self, evaluation: Evaluation) -> Figures: ...

@@ -1,0 +1,20 @@
+"""What every test has: one thread, a seed of its own, and the helper modules of this folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+if (folder := str(Path(__file__).parent)) not in sys.path:
+    sys.path.insert(0, folder)  # `from playing import Game` from any folder below
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Whatever ran before, a test draws the same numbers."""
+    torch.manual_seed(0)

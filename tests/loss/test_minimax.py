@@ -1,0 +1,58 @@
+"""D: a sp(−r) + (1 − a) sp(r) + sp(f) with a = 1; G: −sp(f)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from judging import Array, verdict, weighted
+
+from gantrick.loss.minimax import Minimax
+
+RNG = np.random.default_rng(1)
+
+
+def sp(x: Array) -> Array:
+    return np.logaddexp(0, x)
+
+
+def sigmoid(x: Array) -> Array:
+    return np.exp(-np.logaddexp(0, -x))
+
+
+@pytest.mark.parametrize("scores", [1, 4])
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_discriminator(scores: int, smoothed: bool) -> None:
+    r, f, w = RNG.normal(0, 3, (7, scores)), RNG.normal(0, 3, (5, scores)), weighted(scores)
+    a, b = (RNG.uniform(0.6, 1, 7), RNG.uniform(0, 0.3, 5)) if smoothed else (np.ones(7), np.zeros(5))
+    got = verdict(Minimax(), "discriminator", r, f, w, (a, b))
+    a, b = a[:, None], b[:, None]
+    assert got.terms["real"] == pytest.approx(((a * sp(-r) + (1 - a) * sp(r)) @ w).mean(), rel=1e-12)
+    assert got.terms["fake"] == pytest.approx(((b * sp(-f) + (1 - b) * sp(f)) @ w).mean(), rel=1e-12)
+    np.testing.assert_allclose(got.real, (-a * sigmoid(-r) + (1 - a) * sigmoid(r)) * w / 7, rtol=1e-9)
+    np.testing.assert_allclose(got.fake, (-b * sigmoid(-f) + (1 - b) * sigmoid(f)) * w / 5, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scores", [1, 4])
+def test_generator_saturates(scores: int) -> None:
+    f, w = RNG.normal(0, 3, (5, scores)), weighted(scores)
+    got = verdict(Minimax(), "generator", f, f, w)
+    assert got.terms == {"fake": pytest.approx(-(sp(f) @ w).mean(), rel=1e-12)}
+    np.testing.assert_allclose(got.fake, -sigmoid(f) * w / 5, rtol=1e-9)  # goes to 0 where D is sure of a fake
+
+
+@pytest.mark.parametrize("extreme", [100.0, 1000.0])
+def test_extreme_scores_stay_finite(extreme: float) -> None:
+    s, one = np.array([[extreme], [-extreme]]), np.ones(1)
+    got = verdict(Minimax(), "discriminator", s, s, one, dtype=torch.float32)
+    assert got.terms == {"real": pytest.approx(extreme / 2), "fake": pytest.approx(extreme / 2)}
+    np.testing.assert_allclose(got.real, [[0], [-0.5]], atol=1e-9)
+    np.testing.assert_allclose(got.fake, [[0.5], [0]], atol=1e-9)
+
+
+def test_a_sure_discriminator_keeps_its_digits() -> None:
+    """sp(−16) = 1.1e-7 is no rounding error: in float32 the loss and its slope have it to five digits."""
+    r, f, one = np.array([[16.0]]), np.array([[-16.0]]), np.ones(1)
+    got = verdict(Minimax(), "discriminator", r, f, one, dtype=torch.float32)
+    for value in (got.terms["real"], got.terms["fake"], -got.real.item(), got.fake.item()):
+        assert value == pytest.approx(1.1253517e-07, rel=1e-5)

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import urllib.error
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from gantrick.metric import features
+from gantrick.metric.features import Extractor, MissingWeights, extractor, names
+from gantrick.metric.features.base import to_channels
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ("cifar10_cnn", "digits_cnn", "mnist_cnn")
+
+
+def pictures(count: int, channels: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The training script: it knows the held-out splits."""
+    spec = importlib.util.spec_from_file_location("train_extractors", ROOT / "scripts" / "train_extractors.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def random_inception() -> Extractor:
+    return extractor("random_inception")
+
+
+@pytest.fixture(scope="module")
+def inception_file(random_inception: Extractor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(random_inception.get_submodule("net").state_dict(), path)
+    return path
+
+
+def held_out(script: ModuleType, name: str) -> tuple[Tensor, Tensor]:
+    """The test images and labels of an extractor's data set; skips where they are not on this machine."""
+    folder = Path(os.environ.get("GANTRICK_DATA", "~/.cache/gantrick-data")).expanduser()
+    try:
+        _, test = {
+            "digits_cnn": script.digits,
+            "mnist_cnn": lambda: script.mnist(folder),
+            "cifar10_cnn": lambda: script.cifar10(folder),
+        }[name]()
+    except FileNotFoundError:
+        pytest.skip(f"the real test images of {name} are not in {folder}; set GANTRICK_DATA to their folder")
+    images, labels = test
+    return images, labels
+
+
+def share_right(name: str, images: Tensor, labels: Tensor) -> float:
+    net = extractor(name)
+    right = [net.logits(x).argmax(1) == y for x, y in zip(images.split(250), labels.split(250), strict=True)]
+    return float(torch.cat(right).float().mean())
+
+
+def test_names_are_the_files() -> None:
+    assert names() == ("cifar10_cnn", "digits_cnn", "inception", "mnist_cnn", "random_inception")
+
+
+def test_a_new_file_is_an_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "another.py").write_text("from gantrick.metric.features.digits_cnn import build\n")
+    monkeypatch.setattr(features, "__path__", [*features.__path__, str(tmp_path)])
+    assert "another" in names()
+    assert extractor("another").dim == 96
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'nothing'.*cifar10_cnn, digits_cnn, inception"):
+        extractor("nothing")
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_digits_accuracy_on_the_held_out_fifth(script: ModuleType, size: int) -> None:
+    images, labels = held_out(script, "digits_cnn")
+    assert len(labels) == 360
+    reached = share_right("digits_cnn", script.at_size(images, size), labels)
+    assert reached >= 0.98
+    assert reached == pytest.approx(extractor("digits_cnn").accuracy, abs=0.004)
+
+
+@pytest.mark.parametrize(("name", "least", "count"), [("mnist_cnn", 0.985, 3000), ("cifar10_cnn", 0.83, 1500)])
+def test_accuracy_on_real_test_images(script: ModuleType, name: str, least: float, count: int) -> None:
+    images, labels = held_out(script, name)
+    reached = share_right(name, images[:count], labels[:count])
+    assert reached >= least
+    # the attribute is measured on the whole test set; a part of it may differ by about three standard errors
+    accuracy = extractor(name).accuracy
+    assert isinstance(accuracy, float)
+    assert reached == pytest.approx(accuracy, abs=3 * (accuracy * (1 - accuracy) / count) ** 0.5 + 0.002)
+
+
+def test_mnist_at_32_pixels(script: ModuleType) -> None:
+    images, labels = held_out(script, "mnist_cnn")
+    assert share_right("mnist_cnn", script.at_size(images[:1000], 32), labels[:1000]) >= 0.98
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_features_of_real_images_are_spread(script: ModuleType, name: str) -> None:
+    """A Frechet distance needs features that move: none is constant, and none outweighs all others."""
+    images, _ = held_out(script, name)
+    variance = extractor(name)(images[:500]).var(dim=0)
+    assert (variance > 1e-5).all()
+    assert variance.max() < 0.1 * variance.sum()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_are_small_and_hold_tensors_only(name: str) -> None:
+    path = ROOT / "gantrick" / "metric" / "features" / "weights" / f"{name}.pt"
+    assert path.stat().st_size <= 2 * 2**20
+    state = torch.load(path, weights_only=True)
+    assert all(isinstance(value, Tensor) for value in state.values())
+    assert all(value.dtype == torch.float32 for value in extractor(name).parameters())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_fingerprint_is_stable_and_follows_the_weights(name: str) -> None:
+    net = extractor(name)
+    before = net.fingerprint
+    assert len(before) == 12
+    assert int(before, 16) >= 0
+    assert extractor(name).fingerprint == before
+    with torch.no_grad():
+        next(net.parameters()).view(-1)[0] += 1e-3
+    assert net.fingerprint != before
+
+
+def test_fingerprint_is_the_hash_it_says() -> None:
+    import hashlib
+
+    net = extractor("digits_cnn")
+    raw = b"".join(key.encode() + value.numpy().tobytes() for key, value in sorted(net.state_dict().items()))
+    assert net.fingerprint == hashlib.sha256(raw).hexdigest()[:12]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 8, 8), (3, 16, 16), (1, 28, 28), (3, 32, 48)])
+def test_any_size_and_both_channel_counts(name: str, channels: int, height: int, width: int) -> None:
+    net = extractor(name)
+    images = pictures(3, channels, max(height, width))[..., :height, :width]
+    found = net(images)
+    assert found.shape == (3, net.dim)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert not net.training
+    assert found.isfinite().all()
+    assert net.logits(images).shape == (3, 10)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_grey_equals_grey_as_rgb(name: str) -> None:
+    net = extractor(name)
+    grey = pictures(5, 1, 32)
+    torch.testing.assert_close(net(grey), net(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_batch_size_does_not_matter(name: str) -> None:
+    net = extractor(name)
+    images = pictures(64, net.channels, net.size)  # type: ignore[arg-type]
+    one_by_one = torch.cat([net(image[None]) for image in images])
+    torch.testing.assert_close(one_by_one, net(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_autocast_and_train_change_nothing(name: str) -> None:
+    net = extractor(name)
+    images = pictures(4, 3, 32)
+    before = net(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(net(images), before)
+    assert torch.equal(net.train()(images), before)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.rand(2, 3, 8, 8),
+        torch.zeros(2, 4, 8, 8, dtype=torch.uint8),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+    ],
+)
+def test_other_than_uint8_images_are_refused(images: Tensor) -> None:
+    with pytest.raises(ValueError, match="digits_cnn takes uint8 images"):
+        extractor("digits_cnn")(images)
+
+
+def test_random_inception_is_seeded_and_leaves_the_random_stream_alone(random_inception: Extractor) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    extractor("digits_cnn")
+    assert extractor("random_inception").fingerprint == random_inception.fingerprint
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_luma_of_repeated_grey_is_the_grey() -> None:
+    grey = torch.rand(2, 1, 4, 4)
+    torch.testing.assert_close(to_channels(to_channels(grey, 3), 1), grey)
+
+
+def test_other_weights_can_be_given(tmp_path: Path) -> None:
+    state = dict(extractor("digits_cnn").state_dict())
+    state["head.bias"] = state["head.bias"] + 1
+    torch.save(state, tmp_path / "mine.pt")
+    assert extractor("digits_cnn", str(tmp_path / "mine.pt")).fingerprint != extractor("digits_cnn").fingerprint
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "inception"])
+def test_a_missing_weights_file_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match=f"{name} found no weights at .*nowhere.pt; "):
+        extractor(name, str(tmp_path / "nowhere.pt"))
+
+
+def test_a_foreign_weights_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "foreign.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    for file in ("foreign.pt", "text.pt"):
+        with pytest.raises(ValueError, match=f"digits_cnn cannot use .*{file} as its weights"):
+            extractor("digits_cnn", str(tmp_path / file))
+
+
+def test_small_extractors_do_not_import_torchvision() -> None:
+    code = (
+        "import sys; from gantrick.metric.features import extractor, names; names(); "
+        "extractor('digits_cnn'); sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_inception_shapes_and_weights_file(random_inception: Extractor, inception_file: Path) -> None:
+    net = extractor("inception", str(inception_file))
+    images = pictures(2, 1, 32)
+    found = net(images)
+    assert found.shape == (2, 2048) == (2, net.dim)
+    assert found.dtype == torch.float32
+    assert net.logits(images[:1]).shape == (1, 1008)
+    assert net.fingerprint == random_inception.fingerprint
+    assert net.name == "inception"
+    assert random_inception.name == "random_inception"
+
+
+def test_inception_equals_pytorch_fids(
+    random_inception: Extractor, inception_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pytorch_fid.inception as theirs
+
+    state = torch.load(inception_file, weights_only=True)
+    monkeypatch.setattr(theirs, "load_state_dict_from_url", lambda *args, **kwargs: state)
+    images = pictures(2, 3, 40)
+    expected = theirs.InceptionV3([3]).eval()(images.float() / 255)[0].flatten(1)
+    torch.testing.assert_close(random_inception(images), expected)
+
+
+def test_random_inception_takes_no_weights() -> None:
+    with pytest.raises(ValueError, match="takes no weights"):
+        extractor("random_inception", "some.pth")
+
+
+def test_inception_takes_the_copy_in_torch_home(
+    inception_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth").symlink_to(inception_file)
+    assert extractor("inception").dim == 2048
+
+
+@pytest.mark.parametrize(
+    "error",
+    [urllib.error.URLError("no route"), TimeoutError("timed out"), RuntimeError("invalid hash value")],
+)
+def test_inception_offline_says_what_to_do(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    with pytest.raises(MissingWeights) as caught:
+        extractor("inception")
+    message = str(caught.value)
+    assert "inception found no weights" in message
+    assert "pt_inception-2015-12-05-6726825d.pth" in message
+    assert str(tmp_path / "checkpoints") in message
+    assert "metric.fid.weights=PATH" in message
+    assert "\n" not in message

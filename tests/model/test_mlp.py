@@ -1,0 +1,130 @@
+"""MLP: shapes, the formula written out, places of norms and dropout, faults."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gantrick.layers.normalization import BatchNorm, NoNorm
+from gantrick.model.mlp import MLP
+from gantrick.types import ConfigError, DataShape
+
+POINTS = DataShape((2,))
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 8, 8), (3, 5, 7)])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_shapes(shape: tuple[int, ...], norm: str) -> None:
+    model = MLP(z_size=5, g_width=7, d_width=9, g_depth=2, d_depth=4)
+    spec = model.spec(DataShape(shape), norm, norm)
+    generator, discriminator = model.generator(spec), model.discriminator(spec)
+    images = generator(torch.randn(6, 5), [None] * generator.blocks)
+    assert (generator.blocks, discriminator.features) == (2, 9)
+    assert images.shape == (6, *shape)
+    assert discriminator(images).shape == (6, 9)
+
+
+def test_the_papers_depth_and_width() -> None:
+    model = MLP()
+    spec = model.spec(POINTS, "none", "none")
+    count = lambda network: sum(p.numel() for p in network.parameters())  # noqa: E731
+    hidden = 2 * (128 * 128 + 128)
+    assert count(model.generator(spec)) == (16 * 128 + 128) + hidden + (128 * 2 + 2)
+    assert count(model.discriminator(spec)) == (2 * 128 + 128) + hidden
+
+
+def test_formula() -> None:
+    torch.manual_seed(0)
+    model = MLP(z_size=3, g_depth=2, d_depth=2, g_width=4, d_width=4)
+    spec = model.spec(POINTS, "none", "none")
+    generator, discriminator = model.generator(spec), model.discriminator(spec)
+    w1, b1, w2, b2, w3, b3 = generator.parameters()
+    z = torch.randn(5, 3)
+    points = (((z @ w1.T + b1).clamp_min(0) @ w2.T + b2).clamp_min(0)) @ w3.T + b3
+    torch.testing.assert_close(generator(z, [None, None]), points)
+    v1, c1, v2, c2 = discriminator.parameters()
+    leaky = lambda h: torch.where(h > 0, h, 0.2 * h)  # noqa: E731
+    torch.testing.assert_close(discriminator(points), leaky(leaky(points @ v1.T + c1) @ v2.T + c2))
+
+
+def test_output_is_bounded_for_images_only() -> None:
+    z = 1e4 * torch.randn(64, 16)
+    largest = {}
+    for shape, output in [((2,), "auto"), ((1, 4, 4), "auto"), ((1, 4, 4), "none"), ((2,), "tanh")]:
+        model = MLP(output=output)
+        generator = model.generator(model.spec(DataShape(shape), "none", "none"))
+        largest[shape, output] = generator(z, [None] * 3).abs().max().item()
+    assert [value <= 1 for value in largest.values()] == [False, True, False, True]
+
+
+def test_norms_and_biases() -> None:
+    model = MLP()
+    spec = model.spec(POINTS, "batch", "batch")
+    generator, discriminator = model.generator(spec), model.discriminator(spec)
+    assert [type(norm) for norm in generator.norms] == [BatchNorm] * 3
+    assert [type(norm) for norm in discriminator.norms] == [NoNorm, BatchNorm, BatchNorm]
+    assert [layer.bias is None for layer in generator.hidden] == [True] * 3
+    assert [layer.bias is None for layer in discriminator.hidden] == [False, True, True]
+
+
+def test_conditions_reach_the_norm_of_their_block() -> None:
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+            seen.append(condition)
+            return h
+
+    class Chunks:
+        first_size = 3
+
+        def __call__(self, blocks: int) -> nn.Module:
+            return nn.Identity()
+
+    model = MLP(z_size=12)
+    spec = model.spec(POINTS, "none", "none").but(g_norm=lambda channels: Spy(), g_condition=Chunks())
+    conditions = [torch.randn(2, 3) for _ in range(3)]
+    model.generator(spec)(torch.randn(2, 3), conditions)
+    assert all(a is b for a, b in zip(seen, conditions, strict=True))
+
+
+def test_dropout_slots() -> None:
+    asked = []
+    model = MLP()
+    spec = model.spec(POINTS, "none", "none")
+    assert not any(isinstance(m, nn.Dropout) for m in model.discriminator(spec).modules())
+    model.discriminator(spec.but(d_dropout=lambda rate: asked.append(rate) or nn.Identity()))
+    assert asked == [0.5, 0.5, 0.5]
+    model = MLP(d_dropout=0.3)
+    found = [
+        m.p for m in model.discriminator(model.spec(POINTS, "none", "none")).modules() if isinstance(m, nn.Dropout)
+    ]
+    assert found == [0.3, 0.3, 0.3]
+
+
+def test_packs_widen_the_first_layer_of_d() -> None:
+    model = MLP()
+    for shape, channels, inputs in [((2,), 6, 6), ((3, 4, 4), 9, 9 * 16)]:
+        spec = model.spec(DataShape(shape), "none", "none").but(d_channels=channels)
+        discriminator = model.discriminator(spec)
+        assert discriminator.hidden[0].in_features == inputs
+        assert discriminator(torch.randn(2, channels, *shape[1:])).shape == (2, 128)
+
+
+def test_instance_norm_is_refused() -> None:
+    with pytest.raises(ConfigError) as error:
+        MLP().spec(POINTS, "instance", "instance")
+    assert [fault.split(":")[0] for fault in error.value.faults] == ["model.g_norm", "model.d_norm"]
+    assert "choose batch, layer or none" in str(error.value)
+
+
+def test_a_copy_gives_the_same() -> None:
+    model = MLP()
+    spec = model.spec(POINTS, "batch", "none")
+    generator = model.generator(spec)
+    z = torch.randn(8, 16)
+    out = generator(z, [None] * 3)
+    assert torch.equal(copy.deepcopy(generator)(z, [None] * 3), out)

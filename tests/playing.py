@@ -1,0 +1,100 @@
+"""A run of a few rounds in memory, for tests: no files, no Hydra, no evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gantrick.feed import Feed
+from gantrick.gan import GAN, preflight
+from gantrick.meter import Meter
+from gantrick.recipe import Recipe, check
+from gantrick.sampling import draw
+from gantrick.step import Play
+
+Entries = Mapping[str, Mapping[str, Any]]
+ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.5, 0.9]}
+
+
+def recipe(
+    loss: str = "non_saturating",
+    regularizer: Entries | None = None,
+    trick: Entries | None = None,
+    model: Mapping[str, Any] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Recipe:
+    """A tiny DCGAN on 8-pixel digits, or what is asked for instead; entries are {key: options}."""
+    named = {
+        "regularizer": {k: {"name": k, **v} for k, v in (regularizer or {}).items()},
+        "trick": {k: {"name": k, **v} for k, v in (trick or {}).items()},
+    }
+    return check(
+        {
+            "model": {"name": "dcgan", "g_width": 4, "d_width": 4, "z_size": 6, **(model or {})},
+            "loss": {"name": loss},
+            "dataset": dict(dataset or {"name": "digits", "size": 8}),
+            "metric": {},
+            "optimizer": {"generator": ADAM, "discriminator": ADAM},
+            **named,
+            **settings,
+        }
+    )
+
+
+class Game:
+    """A GAN and its play on the CPU; `rounds` trains, `state` is everything that training changed."""
+
+    def __init__(self, made: Recipe, seed: int = 0, batch_size: int = 6):
+        assembly = preflight(made)
+        torch.manual_seed(seed)
+        device = torch.device("cpu")
+        self.gan = GAN(assembly, device)
+        torch.manual_seed(seed + 1)
+        self.feed = Feed(assembly.dataset.load("train"), device, seed)
+        self.meter = Meter()
+        self.step = 0
+        source = torch.Generator().manual_seed(seed)
+        real_in_g = assembly.stages.needs("real_in_g")
+        s = made.settings
+
+        def drawn(player: str) -> Any:
+            real = self.feed.next(batch_size) if player == "discriminator" or real_in_g else None
+            return real, self.gan.latents(batch_size, source)
+
+        def observe(record: Any, norm: torch.Tensor) -> None:
+            self.meter.add({**record.terms, **record.diagnostics, f"norm/{record.player[0]}": norm}, self.step)
+
+        self.play = Play(self.gan, drawn, observe, d_steps=s.d_steps, g_steps=s.g_steps, accumulate=s.accumulate)
+
+    def rounds(self, count: int) -> Game:
+        for _ in range(count):
+            self.play.round(self.step)
+            self.step += 1
+        return self
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Networks and optimizers, flat."""
+        state = self.gan.state_dict()
+        flat: dict[str, torch.Tensor] = {}
+        for part in ("generator", "discriminator", "components"):
+            flat |= {f"{part}.{k}": v.clone() for k, v in state[part].items()}
+        for player, optimizer in state["optimizers"].items():
+            for index, slots in optimizer["state"].items():
+                flat |= {f"{player}.{index}.{k}": v.clone() for k, v in slots.items() if isinstance(v, torch.Tensor)}
+        return flat
+
+    def samples(self, count: int = 5) -> torch.Tensor:
+        return torch.cat(list(draw(self.gan, count, 0)))
+
+
+def networks(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The part of a state that belongs to the networks."""
+    return {k: v for k, v in state.items() if k.startswith(("generator.", "discriminator.")) and not k.split(".")[1].isdigit()}
+
+
+def equal(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    """The same names and the same bits."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

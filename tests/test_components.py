@@ -1,0 +1,122 @@
+"""One law for every component that there is; a new one is found by the registry and judged by the same tests."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from playing import Game, equal, networks, recipe
+
+from gantrick import registry
+from gantrick.stages import STAGES, verbs
+
+ROOT = Path(__file__).parents[1]
+ACTING = [(group, name) for group in ("regularizer", "trick") for name in registry.names(group)]
+LOSSES = registry.names("loss")
+EVERY = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
+NO_NORM = {"g_norm": "none", "d_norm": "none"}  # so that what a component forbids changes nothing else
+
+
+def made(group: str, name: str, options: dict | None = None, **more):
+    if group == "loss":
+        return recipe(loss=name, **more)
+    cls = registry.load(group, name)
+    loss = "non_saturating" if "targets" in cls.needs else "hinge"
+    return recipe(loss=loss, **{group: {name: options if options is not None else dict(cls.exercise)}}, **more)
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY, ids=lambda v: v)
+def test_mirror_of_module_config_and_test(group: str, name: str) -> None:
+    cls = registry.load(group, name)
+    config = ROOT / "configs" / group / f"{name}.yaml"
+    assert config.is_file()
+    assert (ROOT / "tests" / group / f"test_{name}.py").is_file()
+    assert cls.__doc__ and cls.__doc__.strip(), "a docstring opens with the formula"
+    text = config.read_text()
+    if group in registry.LISTS:
+        assert text.startswith(f"# @package {group}.{name}\n")
+    parsed = yaml.safe_load(text)
+    entry = parsed["dataset"] if group == "dataset" else parsed
+    parameters = inspect.signature(cls).parameters
+    assert entry.pop("name") == name
+    values, faults = registry.check_call(cls, {k: v for k, v in entry.items() if v != "???"}, name)
+    assert [f for f in faults if "has no default" not in f] == []
+    defaults = {k: p.default for k, p in parameters.items() if p.default is not p.empty}
+    if group != "dataset":
+        assert entry.keys() == parameters.keys(), "the config shows every setting"
+        assert values == {k: v for k, v in defaults.items() if k in values}, "the config's values are the defaults"
+
+
+@pytest.mark.parametrize(("group", "name"), [*(("loss", n) for n in LOSSES), *ACTING], ids=lambda v: v)
+def test_declares_stages_and_paper(group: str, name: str) -> None:
+    cls = registry.load(group, name)
+    assert verbs(cls), "a component that speaks in no stage does nothing"
+    assert set(verbs(cls)) <= set(STAGES)
+    assert cls.paper is not None and cls.paper.bibtex().startswith("@")
+
+
+@pytest.mark.parametrize(("group", "name"), ACTING, ids=lambda v: v)
+def test_acts(group: str, name: str) -> None:
+    """Weights, statistics or draws differ from those of the run without it."""
+    with_it = Game(made(group, name, model=NO_NORM)).rounds(3)
+    loss = with_it.gan.assembly.recipe.loss.name
+    without = Game(recipe(loss=loss, model=NO_NORM)).rounds(3)
+    same = equal(networks(with_it.state()), networks(without.state()))
+    assert not same or not torch.equal(with_it.samples(), without.samples())
+
+
+@pytest.mark.parametrize(("group", "name"), ACTING, ids=lambda v: v)
+def test_neutral_settings_equal_its_absence(group: str, name: str) -> None:
+    neutral = registry.load(group, name).neutral
+    if neutral is None:
+        assert name in {"spectral_norm"}, "has settings that switch it off, or stands in this list"
+        return
+    with_it = Game(made(group, name, dict(neutral), model=NO_NORM)).rounds(3)
+    loss = with_it.gan.assembly.recipe.loss.name
+    without = Game(recipe(loss=loss, model=NO_NORM)).rounds(3)
+    assert torch.equal(with_it.samples(), without.samples())
+    for player in ("generator", "discriminator"):
+        mine, theirs = with_it.gan.networks[player], without.gan.networks[player]
+        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(a.flatten(), b.flatten())
+
+
+@pytest.mark.parametrize(("group", "name"), [*(("loss", n) for n in LOSSES), *ACTING], ids=lambda v: v)
+def test_state_round_trip_and_seed(group: str, name: str) -> None:
+    """The same seed gives the same bits, and a state loaded into a fresh GAN is the state."""
+    first = Game(made(group, name)).rounds(3)
+    second = Game(made(group, name)).rounds(3)
+    assert equal(first.state(), second.state())
+    fresh = Game(made(group, name), seed=9)
+    assert not equal(networks(fresh.state()), networks(first.state()))
+    fresh.gan.load_state_dict(first.gan.state_dict())
+    assert equal(fresh.state(), first.state())
+    assert torch.equal(fresh.samples(), first.samples())
+
+
+@pytest.mark.parametrize(("group", "name"), [*(("loss", n) for n in LOSSES), *ACTING], ids=lambda v: v)
+def test_evaluating_writes_nothing(group: str, name: str) -> None:
+    game = Game(made(group, name)).rounds(1)
+    before = game.state()
+    for player in ("discriminator", "generator"):
+        record = game.play.evaluate(player, *game.play.draw(player))
+        assert record.gradients and all(torch.isfinite(g).all() for g in record.gradients.values())
+    assert equal(before, game.state())
+
+
+@pytest.mark.parametrize(("group", "name"), ACTING, ids=lambda v: v)
+def test_points_as_well_as_images(group: str, name: str) -> None:
+    ring = {"name": "ring", "samples": 500}
+    mlp = {"name": "mlp", "g_width": 8, "d_width": 8, "z_size": 4}
+    cls = registry.load(group, name)
+    loss = "non_saturating" if "targets" in cls.needs else "hinge"
+    one = {group: {name: dict(cls.exercise)}}
+    config = recipe(loss=loss, dataset=ring, **one).resolved
+    from gantrick.recipe import check
+
+    game = Game(check({**config, "model": mlp})).rounds(2)
+    assert torch.isfinite(game.samples()).all()
+    assert game.samples().shape == (5, 2)

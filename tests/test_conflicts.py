@@ -1,0 +1,108 @@
+"""All losses × all pairs of regularizers and tricks: trains, or is refused exactly where the hand-written table says so."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from conflict_table import REFUSED, WARNED, Row
+from playing import Game, equal, networks, recipe
+
+from gantrick import registry
+from gantrick.gan import bring_together, warnings
+from gantrick.types import ConfigError
+
+# Every regularizer and trick at its exercise settings, and the settings that the table tells apart.
+ENTRIES: list[tuple[str, str, dict]] = [
+    (group, name, dict(registry.load(group, name).exercise))
+    for group in ("regularizer", "trick")
+    for name in registry.names(group)
+    if name not in ("spectral_norm", "ct")
+]
+ENTRIES += [("trick", "spectral_norm", {"network": n}) for n in ("discriminator", "generator", "both")]
+ENTRIES += [("regularizer", "ct", {"perturb": p}) for p in ("dropout", "noise")]
+PAIRS = [(a,) for a in ENTRIES] + [p for p in itertools.combinations(ENTRIES, 2) if p[0][:2] != p[1][:2]]
+NORMS = ("auto", "batch", "layer", "instance", "none")
+
+
+def chosen(loss: str, entries: tuple, d_norm: str, **more):
+    groups: dict = {"regularizer": {}, "trick": {}}
+    for group, name, options in entries:
+        groups[group][name] = options
+    return recipe(loss=loss, model={"d_norm": d_norm}, **groups, **more)
+
+
+def holds(row: Row, loss: str, entries: tuple, d_norm: str) -> bool:
+    present = {f"loss.{loss}", f"model.d_norm={d_norm}", *(f"{g}.{n}" for g, n, _ in entries)}
+    settings = {f"{g}.{n}.{k}": v for g, n, options in entries for k, v in options.items()}
+    return {row[0], row[1]} <= present and all(settings.get(k) == v for k, v in row[2].items())
+
+
+def name(entry: tuple) -> str:
+    return ".".join([entry[1], *map(str, entry[2].values())])
+
+
+@pytest.mark.parametrize("loss", registry.names("loss"))
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: "+".join(map(name, pair)))
+def test_pair_trains_or_is_refused_as_the_table_says(loss: str, pair: tuple) -> None:
+    made = chosen(loss, pair, "auto")
+    expected = [row for row in REFUSED if holds(row, loss, pair, "auto")]
+    if expected:
+        with pytest.raises(ConfigError) as refused:
+            bring_together(made)
+        assert len(refused.value.faults) == len(expected)
+        for row in expected:
+            assert any(row[1] in fault for fault in refused.value.faults)
+        return
+    game = Game(made, batch_size=4).rounds(2)
+    means, bad = game.meter.read()
+    assert bad is None and means
+    assert all(torch.isfinite(v).all() for v in game.state().values())
+    told = [w for w in warnings(game.gan.assembly) if "redundant" in w]
+    assert bool(told) == any(holds(row, loss, pair, "auto") for row in WARNED)
+    for group, key, _ in pair if told else ():
+        assert f"{group}.{key}" in told[0]
+
+
+@pytest.mark.parametrize("loss", registry.names("loss"))
+@pytest.mark.parametrize("pair", [p for p in PAIRS if len(p) == 2], ids=lambda pair: "+".join(map(name, pair)))
+def test_order_of_two_components_does_not_matter(loss: str, pair: tuple) -> None:
+    """Both orders give the same plan, or, where a chain stage has both, the same weights after training."""
+    if any(holds(row, loss, pair, "auto") for row in REFUSED):
+        return  # in any order, as the test above shows
+    one, other = chosen(loss, pair, "auto"), chosen(loss, pair[::-1], "auto")
+    plans = [{s: [c.label for c in actors] for s, actors in bring_together(m).stages.actors.items()} for m in (one, other)]
+    chains = ("build", "augment", "targets", "mix", "weigh", "gradients", "sample_latents", "refine_latents")
+    if all(plans[0][stage] == plans[1][stage] for stage in chains):
+        return
+    first, second = Game(one, batch_size=4).rounds(2), Game(other, batch_size=4).rounds(2)
+    assert equal(networks(first.state()), networks(second.state()))
+
+
+@pytest.mark.parametrize("d_norm", NORMS)
+@pytest.mark.parametrize("entry", ENTRIES, ids=name)
+def test_norm_of_d(entry: tuple, d_norm: str) -> None:
+    label_needs_targets = entry[1] == "label_smoothing"
+    loss = "non_saturating" if label_needs_targets else "hinge"
+    made = chosen(loss, (entry,), d_norm)
+    if any(holds(row, loss, (entry,), d_norm) for row in REFUSED):
+        with pytest.raises(ConfigError, match=r"d_norm=batch.*set model\.d_norm to"):
+            bring_together(made)
+        return
+    assembly = bring_together(made)
+    if d_norm == "auto":  # never refused: it gives way to whatever forbids batch statistics
+        forbidden = any(holds(row, loss, (entry,), "batch") for row in REFUSED)
+        assert not (forbidden and "d.batch_statistics" in assembly.tags)
+    Game(made, batch_size=4).rounds(1)
+
+
+def test_all_refusals_come_at_once() -> None:
+    entries = (("regularizer", "gp", {}), ("regularizer", "weight_clip", {}), ("trick", "label_smoothing", {}))
+    entries += (("trick", "spectral_norm", {}),)
+    with pytest.raises(ConfigError) as refused:
+        bring_together(chosen("wgan", entries, "batch"))
+    text = "\n".join(refused.value.faults)
+    assert len(refused.value.faults) == 3
+    for part in ("regularizer.gp", "d_norm=batch", "regularizer.weight_clip", "spectral_norm", "label_smoothing", "loss="):
+        assert part in text
