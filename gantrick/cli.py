@@ -85,10 +85,11 @@ def sample(words: list[str]) -> int:
     """draw images from a trained run: gantrick sample RUN --n 64 --out samples.png"""
     parser = _Parser("gantrick sample", description="Draws samples from a trained run.")
     parser.add_argument("run", help="a run folder")
-    parser.add_argument("--n", type=_count, default=64, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the latents (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="a .png grid, or .npz (default %(default)s)")
-    parser.add_argument("--weights", choices=("ema", "raw"), help="averaged or trained weights (default: averaged if kept)")
+    add, default = parser.add_argument, "(default %(default)s)"
+    add("--n", type=_count, default=64, help=f"how many {default}")
+    add("--seed", type=int, default=0, help=f"of the latents {default}")
+    add("--out", type=Path, default=Path("samples.png"), help=f"a .png grid, or .npz {default}")
+    add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
     arguments = parser.parse_args(words)
     if arguments.out.suffix not in (".png", ".npz"):
         raise Refused(f"--out {arguments.out}: must end in .png (a grid) or .npz (the array samples, uint8 or points)")
@@ -159,19 +160,20 @@ def _guarded(name: str, words: list[str]) -> int:
     except Exception as error:
         if os.environ.get("GANTRICK_DEBUG") == "1":
             traceback.print_exc()
-        faults, code = _told(error)
+        faults, code = _told(name, error)
         for fault in faults:
             _complain(name, fault)
         return code
 
 
-def _told(error: Exception) -> tuple[Sequence[str], int]:
-    """An error as sentences, and its exit code. A user's mistake is 2; what nobody foresaw is 1."""
+def _told(command: str, error: Exception) -> tuple[Sequence[str], int]:
+    """An error as sentences, and its exit code: 2 where nothing was begun, 1 where a run failed or nobody foresaw."""
     types: Any = sys.modules.get("gantrick.types")  # where it was not imported, none of its errors was raised
     if isinstance(error, Refused):
         return [str(error)], 2
     if types is not None and isinstance(error, types.GantrickError):
-        return getattr(error, "faults", None) or [str(error)], 2
+        failed = command == "train" and not isinstance(error, types.ConfigError)
+        return getattr(error, "faults", None) or [str(error)], 1 if failed else 2
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename or 'a file'}: {error.strerror}"], 1
     return [f"{type(error).__name__}: {error} (unexpected; --traceback shows where)"], 1
@@ -218,7 +220,7 @@ def _config_dir() -> Path:
 
 
 def _choices(group: str) -> Iterator[tuple[str, str, str]]:
-    """(name, what it is, its paper) of everything in a group: classes by their docstring, plain files by their comment."""
+    """(name, what it is, its paper) of all in a group: classes by their docstring, plain files by their comment."""
     from gantrick import registry
 
     classes = registry.names(group) if group in registry.GROUPS else ()
@@ -229,12 +231,13 @@ def _choices(group: str) -> Iterator[tuple[str, str, str]]:
             paper = getattr(cls, "paper", None)
             yield name, (cls.__doc__ or "").strip().partition("\n")[0], str(paper) if paper else ""
         else:
-            comments = (line[1:].strip() for line in files[name].read_text(encoding="utf-8").splitlines() if line.startswith("#"))
-            yield name, next((text for text in comments if not text.startswith("@package")), ""), ""
+            lines = files[name].read_text(encoding="utf-8").splitlines()
+            comments = (line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line)
+            yield name, next(comments, ""), ""
 
 
 def _shell_completion(words: list[str]) -> int:
-    """Commands are completed here, groups of `list` by their folders, and what follows train, plan and cite by Hydra."""
+    """Commands are completed here, groups of `list` too, and what follows train, plan and cite by Hydra."""
     line = os.environ.get("COMP_LINE", "")
     typed = line.split()[1:]
     if any(word.startswith("query=") for word in words):

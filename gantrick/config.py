@@ -59,19 +59,31 @@ def search_dirs() -> list[str]:
     return [str(Path(folder).expanduser().resolve()) for folder in named if folder]
 
 
-def _register_resolvers() -> None:
-    """`${gantrick.id:}`: eight random letters, the same all over one config. `${gantrick.times:a,b}`: a product."""
-    resolver = OmegaConf.register_new_resolver
-    resolver("gantrick.id", lambda: uuid.uuid4().hex[:8], use_cache=True, replace=True)
-    resolver("gantrick.searchpath", lambda: [*_extra_dirs.get(), *search_dirs()], replace=True)
-    resolver("gantrick.times", lambda a, b: float(f"{a * b:.12g}"), replace=True)  # 3e-4, not 3.0000000000000003e-4
+# What a config may refer to. Named functions, as launchers send them to other processes.
 
 
-_register_resolvers()
+def _id() -> str:
+    """`${gantrick.id:}`: eight random letters, the same all over one config."""
+    return uuid.uuid4().hex[:8]
+
+
+def _search_path() -> list[str]:
+    """`${gantrick.searchpath:}`: the folders that are searched after gantrick's own."""
+    return [*_extra_dirs.get(), *search_dirs()]
+
+
+def _times(a: float, b: float) -> float:
+    """`${gantrick.times:a,b}`: the product, 0.0003 and not 0.00030000000000000003."""
+    return float(f"{a * b:.12g}")
+
+
+OmegaConf.register_new_resolver("gantrick.id", _id, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("gantrick.searchpath", _search_path, replace=True)
+OmegaConf.register_new_resolver("gantrick.times", _times, replace=True)
 
 
 def refuse(*faults: str, cause: BaseException | None = None) -> NoReturn:
-    """Raises ConfigError. It lives beside torch, which completion and --help can do without until something is wrong."""
+    """Raises ConfigError. Its module imports torch, which completion and --help do without until something is wrong."""
     from gantrick.types import ConfigError
 
     raise ConfigError(*faults) from cause
@@ -148,10 +160,11 @@ def composer(
     """Hydra, set up for composing. Raises ConfigError where a folder of configs is not there."""
     extra = tuple(str(Path(folder).expanduser().resolve()) for folder in config_dirs)
     main = Path(config_path).expanduser().resolve() if config_path else config_dir()
-    wanted = [("--config-path", str(main)), *(("--config-dir", d) for d in extra), *((SEARCH_VARIABLE, d) for d in search_dirs())]
-    faults = [f"{source}: there is no folder {folder}; name one that is there" for source, folder in wanted if not os.path.isdir(folder)]
-    if faults:
-        refuse(*faults)
+    wanted = [("--config-path", str(main)), *(("--config-dir", folder) for folder in extra)]
+    wanted += [(SEARCH_VARIABLE, folder) for folder in search_dirs()]
+    gone = [(source, folder) for source, folder in wanted if not os.path.isdir(folder)]
+    if gone:
+        refuse(*(f"{source}: there is no folder {folder}; name one that is there" for source, folder in gone))
     token = _extra_dirs.set(extra)
     try:
         with initialize_config_dir(str(main), job_name="train", version_base=VERSION_BASE):
@@ -162,7 +175,7 @@ def composer(
 
 @dataclass(frozen=True)
 class Jobs:
-    """What is to run: the config of the whole, the overrides to hand to Hydra, and those of each job, in its numbering."""
+    """What is to run: the config of the whole, the overrides to hand to Hydra, and those of each job by its number."""
 
     config: DictConfig
     overrides: list[str]
@@ -225,8 +238,10 @@ class Composer:
             if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
                 refuse(f"{override.input_line}: stands for no value at all; gantrick list shows the names")
         try:
-            basic = str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
-            tasks = BasicSweeper.split_arguments(parsed, None)[0] if basic else [[_first(override) for override in parsed]]
+            if str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+                tasks = BasicSweeper.split_arguments(parsed, None)[0]
+            else:
+                tasks = [[_first(override) for override in parsed]]
         except HydraException as error:
             refuse(f"{sentence(error)}; give the values one by one", cause=error)
         return Jobs(config, spread, [[*config.hydra.overrides.hydra, *task] for task in tasks])
@@ -305,7 +320,8 @@ class Composer:
                 return f"{text}: is not key=value; did you mean {homes[0]}={text}?"
             return f"{text}: is not key=value; write what it is to be after ="
         if error.__cause__ is not None:
-            return f"{text}: cannot be read: {' '.join(str(error.__cause__).split())}; a word with brackets needs quotes"
+            reason = " ".join(str(error.__cause__).split())
+            return f"{text}: cannot be read: {reason}; a word with brackets needs quotes"
         return f"{text or repr(text)}: cannot be read; check its brackets, and put quotes around the whole: 'key=[a,b]'"
 
     def _faults_of_choice(self, group: str, value: Any, text: str) -> list[str]:
@@ -343,11 +359,12 @@ class Composer:
 
     def _chosen(self, overrides: Sequence[str], parsed: Sequence[Override], mode: RunMode) -> DictConfig:
         """The config with the groups chosen and nothing else set."""
-        pairs = zip(overrides, parsed, strict=True)
-        return self._compose([text for text, o in pairs if self.is_group(o.key_or_group) or o.is_hydra_override()], mode)
+        choices = [self.is_group(override.key_or_group) or override.is_hydra_override() for override in parsed]
+        return self._compose([text for text, chosen in zip(overrides, choices, strict=True) if chosen], mode)
 
     def _fault_of_key(self, base: DictConfig, override: Override) -> str | None:
-        key, parts, node = override.key_or_group, override.key_or_group.split("."), base
+        key, parts = override.key_or_group, override.key_or_group.split(".")
+        node: Any = base
         if self.is_group(key) or override.is_hydra_override():
             return None
         if override.is_add() or override.is_force_add() or override.is_delete() or "[" in key:
@@ -385,12 +402,12 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         if key == "hydra":
             continue
         try:
-            node = config._get_node(key)
             value = config[key]
-            is_container = isinstance(node, DictConfig) or OmegaConf.is_list(value)
-            plain[str(key)] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_container else value
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            plain[str(key)] = value
         except MissingMandatoryValue as error:
-            name = getattr(error, "full_key", None) or key
+            name = str(getattr(error, "full_key", None) or key)
             faults.append(f"{name}: has no value yet (???); give it one: {name}=…")
         except OmegaConfBaseException as error:
             faults.append(sentence(error))
@@ -419,6 +436,8 @@ def sentence(error: BaseException) -> str:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: is not YAML: {error.problem}; mend the file"
     missing = getattr(error, "missing_cfg_file", None)
+    if missing and "primary config" in str(error):
+        return f"--config-name {missing}: there is no such config where configs are looked for; name one that is there"
     if missing:
         return f"{missing}: a config names it, and there is no such file; gantrick list shows the names"
     key = getattr(error, "full_key", None)
@@ -444,7 +463,9 @@ def _as_list(text: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    return "true or false" if isinstance(value, bool) else "a number" if isinstance(value, (int, float)) else type(value).__name__
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, (int, float)) else type(value).__name__
 
 
 def _values(override: Override) -> list[Any]:
@@ -470,7 +491,7 @@ def _leaves(config: DictConfig, name: str, path: str = "") -> Iterator[str]:
     """Every dotted key below the top that ends in `name`."""
     for key in config:
         child = config._get_node(key)
-        full = f"{path}{key}"
+        full = f"{path}{key!s}"
         if full == "hydra":
             continue
         if path and key == name:

@@ -25,32 +25,36 @@ _raised: list[Exception] = []  # by the one run of this process; Hydra would pri
 
 
 def task(composed: DictConfig) -> None:
-    """One run: the job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on."""
-    from gantrick import recipe, trainer
+    """One run: a job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on."""
+    from gantrick.tracking.folder import RunFolder
     from gantrick.types import GantrickError
 
     node = HydraConfig.get()
     folder = Path(node.runtime.output_dir)
     sweep = Path(node.sweep.dir).name if node.mode == RunMode.MULTIRUN else None
     try:
+        from gantrick import recipe, trainer
+
         code = trainer.run(recipe.check(config.resolve(composed)), folder, command=_command(node), sweep=sweep)
     except Exception as error:
         if sweep is None:
             _raised.append(error)
-            if isinstance(error, GantrickError) and not any(folder.iterdir()):
-                folder.rmdir()  # refused before anything was written
+            _remove_empty(folder)
             return
         reason = str(error) if isinstance(error, GantrickError) else f"{type(error).__name__}: {error}"
-        log.error("job %s: %s", node.job.num, " ".join(reason.split()), exc_info=os.environ.get("GANTRICK_DEBUG") == "1")
-        status = folder / "status.json"
-        if not status.exists():
-            status.write_text(json.dumps({"state": "failed", "step": 0, "reason": reason}) + "\n", encoding="utf-8")
+        debug = os.environ.get("GANTRICK_DEBUG") == "1"
+        log.error("job %s: %s", node.job.num, " ".join(reason.split()), exc_info=debug)
+        if not (folder / "status.json").exists():  # it failed before it began
+            RunFolder(folder).status("failed", 0, reason)
         return
     if code:
         raise SystemExit(code)
 
 
-entry = hydra.main(version_base=config.VERSION_BASE, config_path=str(config.config_dir()), config_name=config.CONFIG_NAME)(task)
+_hydra = hydra.main(
+    version_base=config.VERSION_BASE, config_path=str(config.config_dir()), config_name=config.CONFIG_NAME
+)
+entry = _hydra(task)  # under another name than the task, which launchers look up by its name
 
 
 def main(words: Sequence[str]) -> list[str]:
@@ -86,15 +90,15 @@ def main(words: Sequence[str]) -> list[str]:
 
 
 def complete(words: Sequence[str]) -> None:
-    """Hydra's shell completion: `words` are `-sc install=bash`, or `-sc query=bash` with COMP_LINE in the environment."""
+    """Hydra's shell completion: `words` are `-sc install=bash`, or `-sc query=bash` with COMP_LINE in the environ."""
     with _command_line("gantrick", words), config.tolerant_argparse():
         entry()
 
 
 def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> None:
-    """Composes and checks the job behind each list of overrides. Raises ConfigError with all faults, each with the jobs it is in.
+    """Composes and checks the job behind each list of overrides. Raises ConfigError with all faults and whose they are.
 
-    Jobs that differ only in their seed are composed once, and each seed once.
+    Of jobs that pass, those that differ only in their seed are checked once, and each seed once.
     """
     from gantrick import gan, recipe
     from gantrick.types import ConfigError
@@ -126,6 +130,15 @@ def failures(sweep: Path) -> list[str]:
     return found
 
 
+def _remove_empty(folder: Path) -> None:
+    """A run that was refused before it wrote anything leaves no folder."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:  # something is in it
+            return
+
+
 def _of_jobs(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
     if len(numbers) == len(jobs):
         return ""
@@ -134,7 +147,7 @@ def _of_jobs(numbers: Sequence[int], jobs: Sequence[Sequence[str]]) -> str:
     return f"jobs {', '.join(map(str, numbers))} (the first: {config.job_name(jobs[numbers[0]])}): "
 
 
-def _command(node: DictConfig) -> str:
+def _command(node: Any) -> str:
     """What one would type to have this one run again."""
     words = ["gantrick", "train"]
     for source in node.runtime.config_sources:

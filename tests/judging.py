@@ -48,7 +48,7 @@ def verdict(
     targets: tuple[Array, Array] | Array | None = None,
     dtype: torch.dtype = F64,
 ) -> Verdict:
-    """A loss on raw scores (B, K); targets: (of reals, of fakes) in D's turn, of fakes in G's; by default 1, 0 and 1."""
+    """A loss on raw scores (B, K). targets: (of reals, of fakes) in D's turn, of fakes in G's; else 1, 0 and 1."""
     r, f = (torch.tensor(v, dtype=dtype, requires_grad=True) for v in (real, fake))
     if player == "discriminator":
         t = targets or (np.ones(len(real)), np.zeros(len(fake)))
@@ -93,7 +93,7 @@ def penalty_inputs(
 
 
 class TanhCritic:
-    """s = U tanh(W x + c) + e, scores (B, K) of x flattened: smooth, with a gradient that is written down here in numpy."""
+    """s = U tanh(W x + c) + e, scores (B, K) of x flattened: smooth, its gradient written down here in numpy."""
 
     def __init__(self, inputs: int, hidden: int = 5, scores: int = 1, seed: int = 3):
         rng = np.random.default_rng(seed)

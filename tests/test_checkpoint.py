@@ -23,7 +23,11 @@ DEVICE = torch.device("cpu")
 
 
 def state(value: float) -> dict[str, Any]:
-    return {"step": int(value), "weights": torch.full((1000,), value), "nested": {"list": [1, 2.5, None, "text"], "yes": True}}
+    return {
+        "step": int(value),
+        "weights": torch.full((1000,), value),
+        "nested": {"list": [1, 2.5, None, "text"], "yes": True},
+    }
 
 
 def same(a: Any, b: Any) -> bool:
@@ -53,7 +57,7 @@ def test_a_gan_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["torch.save", "os.fsync", "os.replace"])
 def test_a_writer_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """A full disk at any moment: the error is told, the old checkpoint is whole, and no part of the new one lies about."""
+    """A full disk at any moment: the error is told, the old one is whole, and no part of the new one lies about."""
     path = tmp_path / "last.pt"
     checkpoint.save(path, state(1))
 
@@ -91,7 +95,7 @@ checkpoint.save(Path(sys.argv[1]), {"step": 2, "weights": torch.full((1000,), 2.
     ("where", "step"), [("torch.save", 1), ("os.fsync", 1), ("os.replace", 1), ("after os.replace", 2)]
 )
 def test_a_writer_that_is_killed_leaves_a_whole_one(tmp_path: Path, where: str, step: int) -> None:
-    """kill -9 before the name changes leaves the old checkpoint, after it the new one; the next writer is not disturbed."""
+    """kill -9 before the name changes leaves the old one, after it the new one; the next writer is not disturbed."""
     path = tmp_path / "last.pt"
     checkpoint.save(path, state(1))
     root = str(Path(checkpoint.__file__).parents[1])
@@ -136,23 +140,29 @@ class Touches:
 
 def test_no_code_is_run(tmp_path: Path) -> None:
     trap = tmp_path / "trap"
-    for name, write in {"torch.pt": torch.save, "plain.pt": lambda o, p: p.write_bytes(pickle.dumps(o))}.items():
+    for name, write in {"torch.pt": torch.save, "plain.pt": lambda o, p: p.write_bytes(pickle.dumps(o, 2))}.items():
         write({"format": checkpoint.FORMAT, "step": Touches(trap)}, tmp_path / name)
-        with pytest.raises(GantrickError, match=rf"{name}: not a readable checkpoint \(UnpicklingError\); take another one"):
+        with pytest.raises(GantrickError, match=rf"{name}: not a readable checkpoint \(UnpicklingError\)"):
             checkpoint.load(tmp_path / name)
     assert not trap.exists()
 
 
 def test_a_missing_one(tmp_path: Path) -> None:
-    with pytest.raises(GantrickError, match=r"last.pt: there is no such checkpoint; name a run folder that has been trained"):
+    with pytest.raises(GantrickError, match=r"last\.pt: there is no such checkpoint; name a run folder"):
         checkpoint.load(tmp_path / "last.pt")
 
 
 @pytest.mark.parametrize("content", [{"step": 1}, {"format": 0}, {"format": 2}, [1, 2], torch.zeros(3)])
 def test_one_of_another_version(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(GantrickError, match="x.pt: not a checkpoint of this version of gantrick; use the version that wrote"):
+    with pytest.raises(
+        GantrickError, match="not a checkpoint of this version of gantrick; use the version that wrote it"
+    ):
         checkpoint.load(tmp_path / "x.pt")
+
+
+# torch warns of pickles that are not its own before it refuses them
+of_torch = pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 
 
 def unreadable() -> dict[str, bytes]:
@@ -160,11 +170,22 @@ def unreadable() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     noise = {f"noise {i}": rng.integers(0, 256, 300, dtype=np.uint8).tobytes() for i in range(40)}
     first_bytes = {f"begins with {i}": bytes([i]) + b"abc\n\x00\x01" for i in range(256)}
-    text = {"empty": b"", "text": b"hello\n", "html": b"<!DOCTYPE html><html></html>", "utf-16": "text".encode("utf-16")}
-    pickles = {"pickled number": pickle.dumps(3), "stop": b".", "no stop": b"\x80\x04K\x01", "zip": b"PK\x03\x04" + b"\0" * 60}
+    text = {
+        "empty": b"",
+        "text": b"hello\n",
+        "html": b"<!DOCTYPE html><html></html>",
+        "utf-16": "text".encode("utf-16"),
+    }
+    pickles = {
+        "pickled number": pickle.dumps(3),
+        "stop": b".",
+        "no stop": b"\x80\x04K\x01",
+        "zip": b"PK\x03\x04" + b"\0" * 60,
+    }
     return {**noise, **first_bytes, **text, **pickles}
 
 
+@of_torch
 def test_one_that_cannot_be_read(tmp_path: Path) -> None:
     """Whatever the bytes are, one sentence with the file's name; never an error of the reader's own."""
     path, escaped = tmp_path / "x.pt", {}
@@ -179,8 +200,9 @@ def test_one_that_cannot_be_read(tmp_path: Path) -> None:
     assert escaped == {}
 
 
+@of_torch
 def test_one_that_was_cut_or_spoilt(tmp_path: Path) -> None:
-    """Cut anywhere it is refused in a sentence; with bytes changed it is refused or another state, never an odd error."""
+    """Cut anywhere it is refused in a sentence; with a byte changed it is so, or another state: no other error."""
     path, escaped = tmp_path / "x.pt", {}
     checkpoint.save(path, state(1))
     whole = path.read_bytes()

@@ -47,7 +47,7 @@ def test_it_can_be_differentiated_again() -> None:
 
 
 def test_nothing_else_is_touched() -> None:
-    """It works where gradients are off and on images that belong to a graph, and leaves no .grad and no demand for one."""
+    """It works where gradients are off and on images that belong to a graph, and leaves no .grad behind."""
     weight = torch.randn(3, requires_grad=True)
     leaf = torch.randn(5, 3, requires_grad=True)
     plain = torch.randn(5, 3)

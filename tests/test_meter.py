@@ -24,7 +24,9 @@ def test_means_since_the_last_reading() -> None:
             meter.add({"a": t(a), "b": t(b)}, step)
         means, bad = meter.read()
         assert bad is None and list(means) == ["a", "b"]
-        assert means == {k: pytest.approx(m, rel=1e-5) for k, m in zip("ab", values.astype(np.float64).mean(0), strict=True)}
+        assert means == {
+            k: pytest.approx(m, rel=1e-5) for k, m in zip("ab", values.astype(np.float64).mean(0), strict=True)
+        }
     assert meter.read() == ({}, None)
 
 
@@ -76,10 +78,3 @@ def test_in_one_step_the_order_of_computation_decides_across_companies() -> None
     meter.add({"d": t(math.nan)}, 1)
     meter.add({"g": t(math.nan)}, 1)
     assert meter.read()[1] == ("d", 1)
-
-
-def test_large_steps_are_told_exactly() -> None:
-    """float32 counts exactly to 16 777 216 only."""
-    meter = Meter()
-    meter.add({"a": t(math.nan)}, 16_777_217)
-    assert meter.read()[1] == ("a", 16_777_217)

@@ -95,7 +95,11 @@ def test_what_is_taken(hint: Any, value: Any, expected: Any) -> None:
         (Rate, 1, "must be at least 0 and below 1, not 1"),
         (Fraction, 1.01, "must be at least 0 and at most 1, not 1.01"),
         (Literal["dropout", "noise"], "dropuot", "must be dropout or noise, not 'dropuot'; did you mean dropout?"),
-        (Literal["online", "offline"], False, "must be online or offline, not false (YAML reads off and no as that; put the word in quotes)"),
+        (
+            Literal["online", "offline"],
+            False,
+            "must be online or offline, not false (YAML reads off and no as that; put the word in quotes)",
+        ),
         (Literal[1, 2], True, "must be 1 or 2, not true"),
         (tuple[float, float], [1.0], "must have 2 entries, not 1"),
         (list[int], "12", "must be a list (a whole number each), not '12'"),
@@ -114,7 +118,7 @@ def test_an_integer_is_one_or_is_refused(value: Any) -> None:
     if whole and abs(value) != float("inf"):
         assert registry.convert(value, int) == value
     else:
-        with pytest.raises(ValueError, match="^must be a whole number, not "):
+        with pytest.raises(ValueError, match=r"^must be a whole number, not "):
             registry.convert(value, int)
 
 
@@ -124,7 +128,7 @@ def test_bounds_are_those_of_the_number_line(value: float, low: float, high: flo
     if low < value <= high:
         assert registry.convert(value, hint) == value
     else:
-        with pytest.raises(ValueError, match="must be above .* and at most "):
+        with pytest.raises(ValueError, match=r"must be above .* and at most "):
             registry.convert(value, hint)
 
 
@@ -250,7 +254,9 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert faults_of({"imports": [str(broken)]})[0].endswith(
         "broken.py fails when it is run: ZeroDivisionError: division by zero; mend it"
     )
-    assert faults_of({"imports": ["nowhere.py"]}) == ("imports: there is no file nowhere.py; give the path of a Python file",)
+    assert faults_of({"imports": ["nowhere.py"]}) == (
+        "imports: there is no file nowhere.py; give the path of a Python file",
+    )
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -268,30 +274,60 @@ def test_a_recipe_is_its_parts_and_settings() -> None:
 
 def test_the_hash_is_of_the_work_and_not_of_its_record() -> None:
     base = check(CONFIG).hash
-    assert check({**CONFIG, "runs_dir": "elsewhere", "name": "x", "tags": ["y"], "wandb": {"mode": "disabled"}}).hash == base
+    assert (
+        check({**CONFIG, "runs_dir": "elsewhere", "name": "x", "tags": ["y"], "wandb": {"mode": "disabled"}}).hash
+        == base
+    )
     assert len({base, check({**CONFIG, "seed": 1}).hash, check({**CONFIG, "loss": {"name": "hinge"}}).hash}) == 3
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"trick": {"ema": {"decay": 0.5}}}, "trick.ema: has settings but no name; it was set but not chosen: add trick=ema"),
+        (
+            {"trick": {"ema": {"decay": 0.5}}},
+            "trick.ema: has settings but no name; it was set but not chosen: add trick=ema",
+        ),
         ({"loss": {}}, "loss: has settings but no name; choose loss=<name>"),
         ({"loss": None}, "loss: must be a mapping with a name, not None; choose loss=<name>"),
         ({"trick": ["ema"]}, "trick: must be a list of names (trick=[] for none), not ['ema']"),
-        ({"imports": "mine.py"}, "imports: must be a list of Python files, as in imports=[my_tricks.py], not 'mine.py'"),
-        ({"wandb": "offline"}, "wandb: must be a mapping with mode, project and entity, not 'offline'; set wandb.mode=…"),
+        (
+            {"imports": "mine.py"},
+            "imports: must be a list of Python files, as in imports=[my_tricks.py], not 'mine.py'",
+        ),
+        (
+            {"wandb": "offline"},
+            "wandb: must be a mapping with mode, project and entity, not 'offline'; set wandb.mode=…",
+        ),
         ({"stepz": 1}, "stepz: unknown setting; did you mean steps?"),
         ({"steps": -1}, "steps: must be at least 0, not -1"),
-        ({"wandb": {"mode": "offlin"}}, "wandb.mode: must be auto, online, offline or disabled, not 'offlin'; did you mean offline?"),
+        (
+            {"wandb": {"mode": "offlin"}},
+            "wandb.mode: must be auto, online, offline or disabled, not 'offlin'; did you mean offline?",
+        ),
         ({"loss": {"name": "hing"}}, "loss.hing: unknown loss; did you mean hinge?"),
         ({"model": {"name": "mlp", "g_widht": 3}}, "model.g_widht: unknown setting; did you mean g_width?"),
         ({"trick": {"ema": {"name": "ema", "decay": 2}}}, "trick.ema.decay: must be at least 0 and below 1, not 2"),
-        ({"optimizer": {"generator": ADAM}}, "optimizer.discriminator: has no name; choose optimizer=adam, or give optimizer.discriminator.name"),
-        ({"optimizer": {"generator": {**ADAM, "lrr": 1}, "discriminator": ADAM}}, "optimizer.generator.lrr: adam has no such option; did you mean lr?"),
-        ({"optimizer": {"generator": {"name": "adamm"}, "discriminator": ADAM}}, "optimizer.generator.name: torch.optim has no adamm; did you mean adam?"),
-        ({"optimizer": {"generator": {**ADAM, "lr": -1}, "discriminator": ADAM}}, "optimizer.generator.lr: must be a number at least 0, not -1"),
-        ({"optimizer": {**CONFIG["optimizer"], "schedule": "linaer"}}, "optimizer.schedule: must be constant, linear or cosine, not 'linaer'; did you mean linear?"),
+        (
+            {"optimizer": {"generator": ADAM}},
+            "optimizer.discriminator: has no name; choose optimizer=adam, or give optimizer.discriminator.name",
+        ),
+        (
+            {"optimizer": {"generator": {**ADAM, "lrr": 1}, "discriminator": ADAM}},
+            "optimizer.generator.lrr: adam has no such option; did you mean lr?",
+        ),
+        (
+            {"optimizer": {"generator": {"name": "adamm"}, "discriminator": ADAM}},
+            "optimizer.generator.name: torch.optim has no adamm; did you mean adam?",
+        ),
+        (
+            {"optimizer": {"generator": {**ADAM, "lr": -1}, "discriminator": ADAM}},
+            "optimizer.generator.lr: must be a number at least 0, not -1",
+        ),
+        (
+            {"optimizer": {**CONFIG["optimizer"], "schedule": "linaer"}},
+            "optimizer.schedule: must be constant, linear or cosine, not 'linaer'; did you mean linear?",
+        ),
     ],
 )
 def test_what_a_recipe_refuses(changes: dict[str, Any], sentence: str) -> None:

@@ -27,7 +27,7 @@ class GeneratorBlock(nn.Module):
         self.shortcut = nn.Conv2d(channels, out, 1)
 
     def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
-        r = self.conv1(F.relu(self.norm1(h, condition)))
+        r: Tensor = self.conv1(F.relu(self.norm1(h, condition)))
         r = self.conv2(F.relu(self.norm2(r, condition)))
         return r + upsample(self.shortcut(h), self.up)
 
@@ -53,10 +53,12 @@ class DiscriminatorBlock(nn.Module):
     def branch(self, h: Tensor) -> Tensor:
         if not self.first:
             h = F.relu(self.norm1(h))
-        return self.conv2(F.relu(self.norm2(self.conv1(h))))
+        r: Tensor = self.conv2(F.relu(self.norm2(self.conv1(h))))
+        return r
 
     def skip(self, h: Tensor) -> Tensor:
-        return self.shortcut(F.avg_pool2d(h, 2) if self.halves else h)
+        s: Tensor = self.shortcut(F.avg_pool2d(h, 2) if self.halves else h)
+        return s
 
     def forward(self, h: Tensor) -> Tensor:
         return self.branch(h) + self.skip(h)

@@ -118,4 +118,5 @@ class Discriminator(nn.Module):
         h = images
         for down, norm, dropout in zip(self.downs, self.norms, self.dropouts, strict=True):
             h = dropout(F.leaky_relu(norm(down(h)), 0.2))
-        return self.tail(h)
+        features: Tensor = self.tail(h)
+        return features

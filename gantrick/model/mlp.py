@@ -36,7 +36,7 @@ class MLP(Model):
     )
     auto_norms: ClassVar[tuple[str, str, str]] = ("none", "none", "none")
 
-    z_size: Count = 16
+    z_size: Count = 2
     z_distribution: Literal["normal", "uniform"] = "normal"
     g_width: Count | None = None
     d_width: Count | None = None
@@ -115,4 +115,5 @@ class Discriminator(nn.Module):
         h = images.flatten(1)
         for layer, norm, dropout in zip(self.hidden, self.norms, self.dropouts, strict=True):
             h = dropout(F.leaky_relu(norm(layer(h)), 0.2))
-        return self.tail(h)
+        features: Tensor = self.tail(h)
+        return features

@@ -132,4 +132,5 @@ class Discriminator(nn.Module):
         h = images
         for block, dropout in zip(self.blocks, self.dropouts, strict=True):
             h = dropout(block(h))
-        return self.tail(F.relu(h))
+        features: Tensor = self.tail(F.relu(h))
+        return features

@@ -32,7 +32,7 @@ def test_the_papers_depth_and_width() -> None:
     spec = model.spec(POINTS, "none", "none")
     count = lambda network: sum(p.numel() for p in network.parameters())  # noqa: E731
     hidden = 2 * (128 * 128 + 128)
-    assert count(model.generator(spec)) == (16 * 128 + 128) + hidden + (128 * 2 + 2)
+    assert count(model.generator(spec)) == (2 * 128 + 128) + hidden + (128 * 2 + 2)
     assert count(model.discriminator(spec)) == (2 * 128 + 128) + hidden
 
 
@@ -51,7 +51,7 @@ def test_formula() -> None:
 
 
 def test_output_is_bounded_for_images_only() -> None:
-    z = 1e4 * torch.randn(64, 16)
+    z = 1e4 * torch.randn(64, 2)
     largest = {}
     for shape, output in [((2,), "auto"), ((1, 4, 4), "auto"), ((1, 4, 4), "none"), ((2,), "tanh")]:
         model = MLP(output=output)
@@ -125,6 +125,6 @@ def test_a_copy_gives_the_same() -> None:
     model = MLP()
     spec = model.spec(POINTS, "batch", "none")
     generator = model.generator(spec)
-    z = torch.randn(8, 16)
+    z = torch.randn(8, 2)
     out = generator(z, [None] * 3)
     assert torch.equal(copy.deepcopy(generator)(z, [None] * 3), out)

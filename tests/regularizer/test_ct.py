@@ -22,7 +22,9 @@ def dropouts(network: nn.Module) -> dict[str, nn.Dropout]:
     return {name: m for name, m in network.named_modules() if isinstance(m, nn.Dropout)}
 
 
-def by_hand(s1: Array, s2: Array, f1: Array, f2: Array, weights: Array, scale: float, share: float, margin: float) -> float:
+def by_hand(
+    s1: Array, s2: Array, f1: Array, f2: Array, weights: Array, scale: float, share: float, margin: float
+) -> float:
     total = 0.0
     for b in range(len(s1)):
         d = sum(weights[k] * (s1[b, k] - s2[b, k]) ** 2 for k in range(len(weights)))
@@ -32,7 +34,9 @@ def by_hand(s1: Array, s2: Array, f1: Array, f2: Array, weights: Array, scale: f
 
 
 @pytest.mark.parametrize("scores", [1, 4])
-@pytest.mark.parametrize(("scale", "share", "margin"), [(2.0, 0.1, 0.0), (2.0, 0.1, 0.2), (0.7, 0.5, 3.0), (2.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("scale", "share", "margin"), [(2.0, 0.1, 0.0), (2.0, 0.1, 0.2), (0.7, 0.5, 3.0), (2.0, 0.0, 0.0)]
+)
 def test_two_passes_by_hand(scores: int, scale: float, share: float, margin: float) -> None:
     """Two outputs of the same reals under fixed masks: a hidden layer of 6 units, half of them dropped in each pass."""
     x, w, u = RNG.normal(size=(7, 3)), RNG.normal(size=(3, 6)), RNG.normal(size=(6, scores))
@@ -100,7 +104,7 @@ def test_dropout_at_the_architectures_places(model: dict[str, Any], size: int, r
 
 @pytest.mark.parametrize("model", [{}, SNGAN])
 def test_what_dropout_acts_on(model: dict[str, Any]) -> None:
-    """Its inputs: in DCGAN what LeakyReLU(0.2) of the convolution gave, in the ResNet the output of the block before."""
+    """Its input: in DCGAN LeakyReLU(0.2) of the convolution, in the ResNet the output of the block before."""
     data = {"name": "digits", "size": 32}
     game = Game(recipe("wgan", {"ct": {}}, model=model, dataset=data))
     body = game.gan.discriminator.body
@@ -172,7 +176,9 @@ def test_noise_instead_of_dropout() -> None:
     assert dropouts(game.gan.discriminator) == {}
     x, a = torch.tensor(RNG.normal(size=(20_000, 3))), torch.tensor(RNG.normal(size=(3, 2)))
     weights = weighted(2)
-    inputs, calls = penalty_inputs(lambda images: DiscriminatorOutput(images @ a, images), x, torch.zeros(4, 3), weights)
+    inputs, calls = penalty_inputs(
+        lambda images: DiscriminatorOutput(images @ a, images), x, torch.zeros(4, 3), weights
+    )
     got = Ct(perturb="noise", sigma=0.3, margin=0.05).d_penalty(inputs).item()
     one, two = ((seen - x).numpy() / 0.3 for seen in calls.images)
     noise = np.concatenate([one, two])

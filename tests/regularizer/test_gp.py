@@ -29,12 +29,14 @@ def expected(norms: Array, target: float, sides: str) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("options", [{}, {"target": 0.0}, {"target": 2.5}, {"sides": "one"}, {"sides": "one", "target": 9.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"target": 0.0}, {"target": 2.5}, {"sides": "one"}, {"sides": "one", "target": 9.0}]
+)
 def test_linear(shape: tuple[int, ...], options: dict[str, Any]) -> None:
     """D = ⟨a, x⟩ + b is λ (‖a‖ − target)² wherever x̂ lies; one-sided it is 0 below the target."""
     a = RNG.normal(size=int(np.prod(shape)))
     inputs, _ = penalty_inputs(lambda x: x.flatten(1) @ torch.tensor(a)[:, None] + 0.3, *pair(shape))
-    (label, factor, call), = Arrangement({"gp": Gp(weight=7.0, **options)}).penalties("d_penalty", 0)
+    ((_, factor, call),) = Arrangement({"gp": Gp(weight=7.0, **options)}).penalties("d_penalty", 0)
     wanted = 7 * expected(np.array([np.linalg.norm(a)]), options.get("target", 1.0), options.get("sides", "two"))
     assert factor * call(inputs).item() == pytest.approx(wanted, rel=1e-5)
 
@@ -132,7 +134,9 @@ def test_in_a_game_of_cascading_scores() -> None:
     for index in range(points[0].numel()):
         move = torch.zeros_like(points[:1]).flatten()
         move[index] = 1e-5
-        ends = [d.head.double()(d.body(points + sign * move.view_as(points[:1]))).double() @ weights for sign in (1, -1)]
+        ends = [
+            d.head.double()(d.body(points + sign * move.view_as(points[:1]))).double() @ weights for sign in (1, -1)
+        ]
         slopes.append(((ends[0] - ends[1]) / 2e-5).detach().numpy())
     norms = np.linalg.norm(np.stack(slopes, 1), axis=1)
     assert record.terms["penalty/gp"].item() == pytest.approx(10 * ((norms - 1) ** 2).mean(), rel=1e-4)

@@ -34,7 +34,7 @@ def images(shape: tuple[int, ...], count: int = 8) -> Tensor:
 
 
 def of_reals(critic: Any, x: Tensor, weights: Any = (1.0,)) -> Any:
-    """The penalty's inputs; the other side and what D saw after augmentation are such as nobody may differentiate at."""
+    """The penalty's inputs; the other side, and what D saw after augmentation, are NaN: nobody may look there."""
     nowhere = torch.full_like(x, torch.nan)
     batch = judged(torch.zeros(len(x), len(weights)), x).batch
     mine = Judged(batch, nowhere, judged(torch.zeros(len(x), len(weights))).output)

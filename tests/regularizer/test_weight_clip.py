@@ -24,7 +24,9 @@ def test_after_every_move(d_norm: str) -> None:
     def largest(player: Any) -> float:
         return max(p.abs().max().item() for p in game.gan.networks[player].parameters())
 
-    game.play.observe = lambda record, norm: seen.append((record.player, largest("discriminator"), largest("generator")))
+    game.play.observe = lambda record, norm: seen.append(
+        (record.player, largest("discriminator"), largest("generator"))
+    )
     game.rounds(2)
     assert [player for player, _, _ in seen] == 2 * (["discriminator"] * 3 + ["generator"])
     assert all(d == pytest.approx(0.02, rel=1e-6) and g > 0.5 for _, d, g in seen)

@@ -152,7 +152,7 @@ def test_weights(options: dict[str, Any], weights: list[float]) -> None:
 def test_weights_that_do_not_fit(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="one for each score"):
         Cascading(**options)
-    with pytest.raises(ConfigError, match="trick.cascading: weights: must be"):
+    with pytest.raises(ConfigError, match=r"trick\.cascading: weights: must be"):
         recipe(trick={"cascading": options})
 
 
@@ -191,7 +191,9 @@ def test_every_score_is_logged() -> None:
     for name, judged in (("real", record.real), ("fake", record.fake)):
         means = judged.scores.detach().to(F64).mean(0)
         for i in range(3):
-            assert record.diagnostics[f"score/{name}_{i + 1}"].item() == pytest.approx(means[i].item(), rel=1e-5, abs=1e-7)
+            assert record.diagnostics[f"score/{name}_{i + 1}"].item() == pytest.approx(
+                means[i].item(), rel=1e-5, abs=1e-7
+            )
         mean = means @ torch.tensor([0.25, 0.5, 0.25], dtype=F64)
         assert record.diagnostics[f"score/{name}"].item() == pytest.approx(mean.item(), rel=1e-5, abs=1e-7)
     assert "score/real_4" not in record.diagnostics

@@ -47,7 +47,7 @@ def values(net: nn.Module) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("decay", [0.9, 0.3])
 @pytest.mark.parametrize("buffers", ["average", "copy"])
 def test_against_a_loop(ramp: bool, start: int, decay: float, buffers: Literal["average", "copy"]) -> None:
-    """20 steps; up to `start` a copy, then d or min(d, (1 + n) / (10 + n)); the statistics with it, other buffers copied."""
+    """Up to `start` a copy, then d or min(d, (1 + n) / (10 + n)); statistics likewise, other buffers copied."""
     net = Net()
     ema = Ema(decay=decay, start=start, ramp=ramp, buffers=buffers)
     ema.begin(net, net)

@@ -36,7 +36,15 @@ def test_every_pixel_has_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("anneal", "step", "share"),
-    [(1000, 0, 1.0), (1000, 500, 0.5), (1000, 750, 0.25), (1000, 1000, 0.0), (1000, 5000, 0.0), (0, 0, 1.0), (0, 10**6, 1.0)],
+    [
+        (1000, 0, 1.0),
+        (1000, 500, 0.5),
+        (1000, 750, 0.25),
+        (1000, 1000, 0.0),
+        (1000, 5000, 0.0),
+        (0, 0, 1.0),
+        (0, 10**6, 1.0),
+    ],
 )
 def test_annealing(anneal: int, step: int, share: float) -> None:
     trick = InstanceNoise(sigma=0.2, anneal=anneal)

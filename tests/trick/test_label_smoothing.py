@@ -28,7 +28,8 @@ def best_scores(loss: Any, smoothing: LabelSmoothing) -> np.ndarray:
         targets = Targets(torch.ones(len(at_reals), dtype=F64), torch.zeros(len(at_fakes), dtype=F64))
         real, fake = judged(table[at_reals, None]), judged(table[at_fakes, None])
         scored = loss.d_loss(real, fake, smoothing.targets(targets))
-        total = torch.stack([value.sum() for value in scored.values.values()]).sum()  # counts, so in proportion to p and q
+        # sums, not means: p and q are then as P and Q
+        total = torch.stack([value.sum() for value in scored.values.values()]).sum()
         (slope,) = torch.autograd.grad(total, table, create_graph=True)
         (curvature,) = torch.autograd.grad(slope.sum(), table)
         table = (table - slope / curvature).detach()
@@ -70,5 +71,5 @@ def test_the_generators_targets_stay() -> None:
 
 @pytest.mark.parametrize("loss", ["hinge", "wgan"])
 def test_a_loss_without_targets_is_refused(loss: str) -> None:
-    with pytest.raises(ConfigError, match="trick.label_smoothing: needs that the loss compares scores with target labels"):
+    with pytest.raises(ConfigError, match=r"label_smoothing: needs that the loss compares scores with target"):
         Game(recipe(loss, trick={"label_smoothing": {}}))

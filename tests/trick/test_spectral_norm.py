@@ -130,7 +130,7 @@ def directions(network: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("network", ["discriminator", "generator", "both"])
 def test_which_layers(network: str) -> None:
-    """Every kernel and every matrix of the networks asked for, the head's included; no norm, and nothing of the other."""
+    """Every kernel and matrix of the networks asked for, the head's included; no norm, and nothing of the other."""
     made = game(network, trick={"cascading": {"scores": 2}})
     for player, net in made.gan.networks.items():
         layers = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
@@ -143,7 +143,7 @@ def test_which_layers(network: str) -> None:
 
 @pytest.mark.parametrize("network", ["discriminator", "generator", "both"])
 def test_u_and_v_change_once_in_their_own_turn(network: str) -> None:
-    """One power iteration on the weights that a turn begins with, however many forwards, batches and penalties it has."""
+    """One power iteration on the weights a turn begins with, however many forwards, batches and penalties it has."""
     made = game(network, {"gp": {}, "r1": {}, "ct": {}}, accumulate=3)
     for player in ("discriminator", "generator", "discriminator"):
         before = {p: directions(net) for p, net in made.gan.networks.items()}
@@ -218,8 +218,8 @@ def test_a_deep_copy_stands_alone() -> None:
     assert torch.equal(made.gan.discriminator(images).scores, before)
 
 
-def test_a_linear_critic_is_one_lipschitz() -> None:
-    """D of an MLP with converged σ: |D(x) − D(y)| ≤ ‖x − y‖, since LeakyReLU is 1-Lipschitz and every matrix has norm 1."""
+def test_an_mlp_is_one_lipschitz() -> None:
+    """|D(x) − D(y)| ≤ ‖x − y‖ with exact σ: LeakyReLU is 1-Lipschitz and every matrix has norm 1."""
     ring, mlp = {"name": "ring", "samples": 100}, {"name": "mlp", "d_width": 16, "z_size": 4}
     made = Game(recipe("hinge", trick={"spectral_norm": {"exact": True}}, model=mlp, dataset=ring)).rounds(10)
     x, y = torch.randn(2000, 2), torch.randn(2000, 2)
