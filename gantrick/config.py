@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
-VALUED = ("-c", "--cfg", "-p", "--package", "-cn", "--config-name", "-cp", "--config-path", "-cd", "--config-dir")
+VALUED = ("-c", "--cfg", "-p", "--package", "-cn", "--config-name", "-cd", "--config-dir", "--experimental-rerun")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 SEARCH_VARIABLE = "GANTRICK_CONFIG_PATH"
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
@@ -99,8 +99,13 @@ def flags_first(words: Iterable[str]) -> list[str]:
         if not word.startswith("-") or word == "-":
             overrides.append(word)
             continue
+        if word.startswith("--config-path="):
+            word, _, value = word.partition("=")
+            left.insert(0, value)
         flags.append(word)
-        if word in (*VALUED, "--experimental-rerun") and left:
+        if word in ("-cp", "--config-path") and left:
+            flags.append(str(Path(left.pop(0)).expanduser().resolve()))  # Hydra's start is the package's folder
+        elif word in VALUED and left:
             flags.append(left.pop(0))
         elif word in ("-i", "--info"):
             flags.append(left.pop(0) if left and left[0] in INFO else "all")
@@ -165,12 +170,16 @@ def composer(
     gone = [(source, folder) for source, folder in wanted if not os.path.isdir(folder)]
     if gone:
         refuse(*(f"{source}: there is no folder {folder}; name one that is there" for source, folder in gone))
+    # A program of Hydra that calls us has a state of its own, which is put aside.
+    state, told = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().hydra = None
     token = _extra_dirs.set(extra)
     try:
         with initialize_config_dir(str(main), job_name="train", version_base=VERSION_BASE):
-            yield Composer(config_name.removesuffix(".yaml"))
+            yield Composer(config_name.removesuffix(".yaml"), [main, *map(Path, _search_path())])
     finally:
         _extra_dirs.reset(token)
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = state, told
 
 
 @dataclass(frozen=True)
@@ -185,14 +194,13 @@ class Jobs:
 class Composer:
     """Composes configs, and finds out what is wrong with overrides that do not."""
 
-    def __init__(self, config_name: str):
-        self.config_name = config_name
+    def __init__(self, config_name: str, folders: Sequence[Path]):
+        self.config_name, self.folders = config_name, folders
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         self._hydra = hydra
-        self._options: dict[str, list[str]] = {}
         self._last: tuple[tuple[Any, ...], DictConfig] | None = None
-        self.groups = self._list("", ObjectType.GROUP)
+        self.groups = sorted({file.parent.name for folder in folders for file in folder.glob("*/*.yaml")})
         self.lists, self.optional = self._kinds()
 
     def config(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
@@ -270,14 +278,10 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """The names to choose from in a group: "loss", "hydra/launcher"."""
-        if group not in self._options:
-            self._options[group] = self._list(group, ObjectType.CONFIG)
-        return self._options[group]
-
-    def _list(self, parent: str, kind: ObjectType) -> list[str]:
-        loader: Any = self._hydra.config_loader
-        found: list[str] = loader.get_group_options(parent, kind, config_name=self.config_name)
-        return [name for name in found if not name.startswith("_")]
+        if group.startswith("hydra/"):
+            found: list[str] = self._hydra.config_loader.get_group_options(group, ObjectType.CONFIG)
+            return found
+        return sorted({file.stem for folder in self.folders for file in folder.glob(f"{group}/*.yaml")})
 
     def _kinds(self) -> tuple[set[str], set[str]]:
         """The groups that take a list, and those that may be null, as gantrick's own defaults say."""
@@ -286,12 +290,15 @@ class Composer:
         return {g for g, c in entries if isinstance(c, list)}, {g for g, c in entries if c is None}
 
     def is_group(self, key: str) -> bool:
-        return key in self.groups or (key.startswith("hydra/") and bool(self.options(key)))
+        if key.startswith("hydra/"):
+            return bool(self.options(key))
+        return bool(key) and any((folder / key).is_dir() for folder in self.folders)
 
     def _refuse_overrides(self, overrides: Sequence[str], mode: RunMode) -> None:
         """Refuses what is seen from the overrides alone: how they are written, and the choices of groups."""
         faults: list[str] = []
         seen: dict[str, list[str]] = {}
+        elsewhere = any(text.startswith("hydra.searchpath=") for text in overrides)  # names that are not seen from here
         for text in overrides:
             try:
                 [override] = self._parse([text])
@@ -304,7 +311,7 @@ class Composer:
                 faults.append(f"{text}: is several values; add -m to run each, or write {_as_list(text)} for a list")
             elif self.is_group(override.key_or_group) and override.package is None and not override.is_delete():
                 seen.setdefault(override.key_or_group, []).append(text)
-                for value in _values(override):
+                for value in _values(override) if not elsewhere else []:
                     faults += self._faults_of_choice(override.key_or_group, value, text)
         for group, texts in seen.items():
             if len(texts) > 1:

@@ -15,8 +15,8 @@ from gantrick.recipe import OptimizerChoice, Recipe
 from gantrick.stages import STAGES, Arrangement, Component, Law, refusals
 from gantrick.types import (
     ConfigError,
-    DataShape,
     Dataset,
+    DataShape,
     DiscriminatorOutput,
     Latents,
     Metric,
@@ -135,7 +135,7 @@ def bring_together(recipe: Recipe) -> Assembly:
 
 
 def preflight(recipe: Recipe) -> Assembly:
-    """All that can be known before a run starts: refusals, shapes, the device. Raises ConfigError; writes nothing."""
+    """What can be known before a run starts: refusals, shapes, the device. Raises ConfigError; writes nothing."""
     resolve_device(recipe.settings.device)
     assembly = bring_together(recipe)
     with torch.device("meta"):  # shapes only: nothing is allocated
@@ -145,7 +145,7 @@ def preflight(recipe: Recipe) -> Assembly:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device asked for; `auto` is the best there is. Raises ConfigError where it is absent: never another instead."""
+    """The device asked for; `auto` is the best there is. Raises ConfigError where it is absent."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -180,13 +180,12 @@ class GAN:
             (discriminator, spec.d_init, spec.d_wrappers),
         ):
             network.apply(init)
-            for layer in [m for m in network.modules() if isinstance(getattr(m, "weight", None), nn.Parameter)]:
-                if layer.weight.ndim >= 2:  # type: ignore[union-attr]
-                    for wrap in wrappers:
-                        wrap(layer)
+            for layer in [m for m in network.modules() if _has_matrix(m)]:
+                for wrap in wrappers:
+                    wrap(layer)
         memory = torch.channels_last if spec.data.is_image else torch.preserve_format
-        self.generator = generator.to(device, memory_format=memory)
-        self.discriminator = discriminator.to(device, memory_format=memory)
+        self.generator = generator.to(device).to(memory_format=memory)
+        self.discriminator = discriminator.to(device).to(memory_format=memory)
         self.networks: dict[Player, nn.Module] = {"discriminator": self.discriminator, "generator": self.generator}
         self.components = nn.ModuleDict({label.replace(".", "/"): c for label, c in self.stages.components.items()})
         self.components.to(device)
@@ -204,13 +203,12 @@ class GAN:
         if choice.name.lower() in ("adam", "adamw", "sgd") and self.device.type in ("cpu", "cuda"):
             options.setdefault("fused", True)
         optimizer = choice.cls(parameters, **options)
-        for call in self.stages["wrap_optimizer"]:
-            optimizer = call.wrap_optimizer(optimizer, player)
-        return optimizer
+        wrapped: torch.optim.Optimizer = self.stages.chain("wrap_optimizer", optimizer, player)
+        return wrapped
 
     @property
     def drawing_generator(self) -> tuple[nn.Module, str]:
-        """The generator that samples and figures are drawn from, and its name in a protocol: averaged weights or raw."""
+        """The generator to draw samples and figures from, and its name in a protocol: averaged weights or raw."""
         for component in self.stages.components.values():
             if "g.average" in component.claims:
                 averaged = component.averaged
@@ -278,6 +276,12 @@ class GAN:
             optimizer.load_state_dict(state["optimizers"][player])
 
 
+def _has_matrix(module: nn.Module) -> bool:
+    """Whether a module is a layer with a weight matrix or kernel: what wrappers are for."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and weight.ndim >= 2
+
+
 def count_parameters(assembly: Assembly) -> dict[Player, int]:
     """The number of trainable parameters of each player, found without allocating them."""
     with torch.device("meta"):
@@ -316,7 +320,10 @@ def plan(recipe: Recipe) -> str:
     rows = [
         ("recipe", " ".join(recipe.tags)),
         ("data", f"{recipe.dataset.name}, {shape}" + (f", {spec.data.classes} classes" if spec.data.classes else "")),
-        ("model", f"{recipe.model.name}: G {counts['generator']:,} parameters, D {counts['discriminator']:,} parameters"),
+        (
+            "model",
+            f"{recipe.model.name}: G {counts['generator']:,} parameters, D {counts['discriminator']:,} parameters",
+        ),
         ("latents", f"{spec.z_size} dimensions, {spec.z_distribution}"),
         (
             "steps",
@@ -330,7 +337,12 @@ def plan(recipe: Recipe) -> str:
         rows.append((f"{player[0].upper()} optimizer", f"{choice.name} ({options}), {recipe.optimizers.schedule}"))
     lines = [f"{name:<14}{text}" for name, text in rows]
     lines += ["", "defaults taken", *(f"  {note}" for note in spec.notes or ("none",)), "", "stages"]
-    defaults = {"update_rule": "d_steps D turns, then g_steps G turns", "pack": None, "param_groups": None, "sync": None}
+    defaults = {
+        "update_rule": "d_steps D turns, then g_steps G turns",
+        "pack": None,
+        "param_groups": None,
+        "sync": None,
+    }
     for name, stage in STAGES.items():
         actors = [_describe(c, name) for c in assembly.stages[name]]
         text = " → ".join(actors) if stage.law is Law.CHAIN else ", ".join(actors)

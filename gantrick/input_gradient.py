@@ -25,13 +25,14 @@ def input_gradient(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """
     points = images.detach().requires_grad_(True)
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(score(points).float().sum(), points, create_graph=True)
+        gradient: Tensor = torch.autograd.grad(score(points).float().sum(), points, create_graph=True)[0]
     return gradient.float()
 
 
 def gradient_norm(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """‖∇_x s(x)‖₂ of each sample over all its dimensions: (B,)."""
-    return torch.linalg.vector_norm(input_gradient(score, images).flatten(1), dim=1)
+    norm: Tensor = torch.linalg.vector_norm(input_gradient(score, images).flatten(1), dim=1)
+    return norm
 
 
 def squared_gradient_norm(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

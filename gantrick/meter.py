@@ -20,23 +20,31 @@ class Meter:
     def add(self, values: Mapping[str, Tensor], step: int) -> None:
         names = tuple(values)
         new = torch.stack([value.detach().float() for value in values.values()])
-        total, bad, count = self._groups.get(names, (torch.zeros_like(new), torch.full_like(new, torch.inf), 0))
+        if names not in self._groups:
+            self._groups[names] = (torch.zeros_like(new), torch.full_like(new, torch.inf), 0)
+        total, bad, count = self._groups[names]
         total += new
         torch.minimum(bad, torch.where(torch.isfinite(new), torch.inf, float(step)), out=bad)
         self._groups[names] = (total, bad, count + 1)
 
-    def read(self) -> tuple[dict[str, float], tuple[str, int] | None]:
-        """The mean of each name since the last reading, and (name, step) of the first value that was not finite.
-
-        Names that went bad in the same step are told apart by the order in which the step computed them.
-        """
+    def read(self) -> dict[str, float]:
+        """The mean of each name since the last reading. What went bad is remembered."""
         sums: dict[str, tuple[float, int]] = {}
-        first: tuple[str, int] | None = None
         for names, (total, bad, count) in self._groups.items():
-            for name, value, step in zip(names, total.tolist(), bad.tolist(), strict=True):
+            for name, value in zip(names, total.tolist() if count else (), strict=False):
                 before, n = sums.get(name, (0.0, 0))
                 sums[name] = (before + value, n + count)
+            self._groups[names] = (torch.zeros_like(total), bad, 0)
+        return {name: value / count for name, (value, count) in sums.items()}
+
+    def first_bad(self) -> tuple[str, int] | None:
+        """(name, step) of the first value ever that was not finite, or None.
+
+        Names that went bad in one step are told apart by the order in which the step computed them.
+        """
+        first: tuple[str, int] | None = None
+        for names, (_, bad, _) in self._groups.items():
+            for name, step in zip(names, bad.tolist(), strict=True):
                 if step != float("inf") and (first is None or step < first[1]):
                     first = (name, int(step))
-        self._groups.clear()
-        return {name: value / count for name, (value, count) in sums.items()}, first
+        return first

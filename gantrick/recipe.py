@@ -23,7 +23,7 @@ OWN_KEYS = ("optimizer", "wandb", "imports", "published", "extractor")
 
 @dataclass(frozen=True)
 class Settings:
-    """The top-level keys. Steps are outer steps: one round of the update rule, by default d_steps D turns and g_steps G turns."""
+    """The top-level keys. A step is a round of the update rule: by default d_steps D turns, then g_steps G turns."""
 
     steps: Whole = 100_000
     batch_size: Count = 64
@@ -68,7 +68,7 @@ class OptimizerChoice:
 
 @dataclass(frozen=True)
 class Optimizers:
-    """One for each player; `schedule` takes both learning rates from step `decay_from` to `final` times the first, at the last step."""
+    """One for each player. From step `decay_from` on `schedule` takes both rates to `final` times their first."""
 
     generator: OptimizerChoice
     discriminator: OptimizerChoice
@@ -166,19 +166,27 @@ def _optimizer(config: Any, player: str) -> tuple[OptimizerChoice | None, list[s
     label = f"optimizer.{player}"
     if not isinstance(config, Mapping) or not isinstance(config.get("name"), str):
         return None, [f"{label}: has no name; choose optimizer=adam, or give {label}.name"]
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "name"}
+    options: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "name"}
     known = optimizers()
     name = config["name"].lower()
     if name not in known:
         return None, [registry.unknown(f"{label}.name", f"torch.optim has no {config['name']}", name, known)]
     parameters = [p for p in inspect.signature(known[name]).parameters if p not in ("params", "self")]
-    faults = [registry.unknown(f"{label}.{k}", f"{name} has no such option", k, parameters) for k in options if k not in parameters]
+    faults = [
+        registry.unknown(f"{label}.{k}", f"{name} has no such option", k, parameters)
+        for k in options
+        if k not in parameters
+    ]
     lr = options.get("lr")
     if lr is not None and (isinstance(lr, bool) or not isinstance(lr, (int, float)) or lr < 0):
         faults.append(f"{label}.lr: must be a number at least 0, not {lr!r}")
     if "betas" in options:
         betas = options["betas"]
-        if not isinstance(betas, tuple) or len(betas) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in betas):
+        if (
+            not isinstance(betas, tuple)
+            or len(betas) != 2
+            or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in betas)
+        ):
             faults.append(f"{label}.betas: must be two numbers at least 0 and below 1, not {betas!r}")
         else:
             options["betas"] = (float(betas[0]), float(betas[1]))  # torch refuses the whole number 0
@@ -267,7 +275,9 @@ def check(config: Mapping[str, Any]) -> Recipe:
             if choice is not None:
                 players[player] = choice
         given = {k: optimizer[k] for k in ("schedule", "decay_from", "final") if k in optimizer}
-        checked, found = registry.check_call(Optimizers, {**given, "generator": None, "discriminator": None}, "optimizer")
+        checked, found = registry.check_call(
+            Optimizers, {**given, "generator": None, "discriminator": None}, "optimizer"
+        )
         faults += [fault for fault in found if not fault.startswith(("optimizer.generator", "optimizer.discriminator"))]
         schedule = {k: checked[k] for k in given if k in checked}
     if faults:
@@ -280,7 +290,7 @@ def check(config: Mapping[str, Any]) -> Recipe:
         regularizers=tuple(several["regularizer"]),
         tricks=tuple(several["trick"]),
         metrics=tuple(several["metric"]),
-        optimizers=Optimizers(**players, **schedule),
+        optimizers=Optimizers(players["generator"], players["discriminator"], **schedule),
         wandb=Wandb(**wandb),
         resolved=config,
     )

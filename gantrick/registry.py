@@ -35,7 +35,9 @@ def register(label: str) -> Callable[[T], T]:
     """Class decorator for a user's file: `@gantrick.register("trick.mine")`. Raises ConfigError on a bad label."""
     group, _, name = label.partition(".")
     if group not in GROUPS or not name.isidentifier():
-        raise ConfigError(f"{label}: cannot be registered; a label is <group>.<name> with a group of {', '.join(GROUPS)}")
+        raise ConfigError(
+            f"{label}: cannot be registered; a label is <group>.<name> with a group of {', '.join(GROUPS)}"
+        )
 
     def note(cls: T) -> T:
         _check(cls, label)
@@ -71,7 +73,9 @@ def import_file(path: str | Path) -> None:
 @cache
 def _shipped(group: str) -> tuple[str, ...]:
     folder = Path(__file__).parent / group
-    return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.ispkg and not m.name.startswith("_")))
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.ispkg and not m.name.startswith("_"))
+    )
 
 
 @cache
@@ -109,7 +113,6 @@ def load(group: str, name: str) -> type:
     return found[0]
 
 
-@cache
 def _check(cls: type, label: str) -> None:
     from gantrick.stages import Component, check_class
     from gantrick.types import Dataset, Metric, Model
@@ -117,13 +120,15 @@ def _check(cls: type, label: str) -> None:
     group = label.partition(".")[0]
     base = {"model": Model, "dataset": Dataset, "metric": Metric}.get(group, Component)
     if not issubclass(cls, base):
-        raise ConfigError(f"{label}: {cls.__name__} is not a {base.__name__}; derive it from gantrick's {base.__name__}")
+        raise ConfigError(
+            f"{label}: {cls.__name__} is not a {base.__name__}; derive it from gantrick's {base.__name__}"
+        )
     if issubclass(cls, Component):
         check_class(cls, label)
 
 
 def create(group: str, name: str, options: Mapping[str, Any], key: str | None = None) -> Any:
-    """An instance with checked options; `key` is how its config calls it. Raises ConfigError with all faults at once."""
+    """An instance with checked options; `key` is how its config calls it. Raises ConfigError with all faults."""
     label = f"{group}.{name}" if key is None else key
     cls = load(group, name)
     values, faults = check_call(cls, options, label)
@@ -193,7 +198,14 @@ def describe(hint: Any) -> str:
         return f"a list ({describe(item)} each)" if arguments else "a list"
     if origin in (dict, Mapping) or hint is dict:
         return "a mapping"
-    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", Path: "a path", Any: "anything"}
+    plain = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a word",
+        Path: "a path",
+        Any: "anything",
+    }
     return plain.get(hint, getattr(hint, "__name__", str(hint)))
 
 
@@ -269,8 +281,10 @@ def convert(value: Any, hint: Any) -> Any:
 def shown(value: Any, hint: Any) -> str:
     """A value as it was read; where a word was wanted and YAML made something else of it, how to keep it a word."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    wants_word = hint is str or str in get_args(hint) or (
-        get_origin(hint) is Literal and any(isinstance(word, str) for word in get_args(hint))
+    wants_word = (
+        hint is str
+        or str in get_args(hint)
+        or (get_origin(hint) is Literal and any(isinstance(word, str) for word in get_args(hint)))
     )
     if wants_word and isinstance(value, bool):
         return f"{text} (YAML reads {'on and yes' if value else 'off and no'} as that; put the word in quotes)"

@@ -151,7 +151,11 @@ def check_class(cls: type[Component], label: str) -> None:
     for name, method in verbs(cls).items():
         if name not in STAGES:
             near = difflib.get_close_matches(name, STAGES, 1)
-            hint = f"did you mean {near[0]}?" if near else f"a helper starts with an underscore; stages: {', '.join(STAGES)}"
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"a helper starts with an underscore; stages: {', '.join(STAGES)}"
+            )
             faults.append(f"{label}: method {name} is not a stage; {hint}")
             continue
         takes = tuple(inspect.signature(method).parameters)[1:]
@@ -236,7 +240,9 @@ def refusals(
     for name, stage in STAGES.items():
         actors = [c.label for c in arrangement[name]]
         if stage.law is Law.ONE and len(actors) > 1:
-            faults.append(f"{' and '.join(actors)}: both decide {name}, where one component speaks; leave one of them out")
+            faults.append(
+                f"{' and '.join(actors)}: both decide {name}, where one component speaks; leave one of them out"
+            )
         if stage.required and not actors:
             faults.append(f"{name}: no component speaks in this stage, which a run cannot do without; choose a loss")
 

@@ -40,7 +40,9 @@ class Play:
     ):
         self.gan, self.stages, self.draw, self.observe = gan, gan.stages, draw, observe
         self.d_steps, self.g_steps, self.accumulate, self.dtype = d_steps, g_steps, accumulate, autocast
-        self.apart = bool(gan.assembly.tags & {"d.batch_statistics", "d.batch_coupled"})  # reals and fakes: two forwards
+        self.apart = bool(
+            gan.assembly.tags & {"d.batch_statistics", "d.batch_coupled"}
+        )  # reals and fakes: two forwards
         self.step = 0
 
     def round(self, step: int) -> None:
@@ -64,7 +66,9 @@ class Play:
         create_graph: bool = False,
     ) -> Record:
         networks: Mapping[Player, Any] = self.gan.networks if parameters is None else self.gan.at(parameters)
-        own = self.gan.parameters[player] if parameters is None else {**self.gan.parameters[player], **parameters[player]}
+        own = (
+            self.gan.parameters[player] if parameters is None else {**self.gan.parameters[player], **parameters[player]}
+        )
         g, d = networks["generator"], networks["discriminator"]
         with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]), self._autocast():
             latents = self.stages.chain("refine_latents", latents, g, d)
@@ -173,9 +177,12 @@ def _like(judged: Judged, value: float) -> Tensor:
 
 
 def _split(output: DiscriminatorOutput, sizes: list[int]) -> list[DiscriminatorOutput]:
-    extra = [dict(zip(output.extra, parts, strict=True)) for parts in zip(*(v.split(sizes) for v in output.extra.values()))]
-    pairs = zip(output.scores.split(sizes), output.features.split(sizes), extra or [{} for _ in sizes], strict=True)
-    return [DiscriminatorOutput(*pair) for pair in pairs]
+    scores, features = torch.split(output.scores, sizes), torch.split(output.features, sizes)
+    extra = {name: torch.split(value, sizes) for name, value in output.extra.items()}
+    return [
+        DiscriminatorOutput(scores[i], features[i], {name: parts[i] for name, parts in extra.items()})
+        for i in range(len(sizes))
+    ]
 
 
 def _scores(name: str, scores: Tensor, weights: Tensor) -> dict[str, Tensor]:

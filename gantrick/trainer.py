@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from gantrick.tracking.environment import environment
 from gantrick.tracking.folder import RunFolder
 from gantrick.tracking.grid import save_grid
 from gantrick.tracking.wandb_log import WandbLog
-from gantrick.types import Batch, GantrickError, Latents, Player, Record, Samples
+from gantrick.types import Batch, Dataset, GantrickError, Latents, Player, Record, Samples
 
 GRID = 64  # samples in a grid
 POINTS = 2500  # points in a scatter picture
@@ -49,7 +49,7 @@ class Judging:
     cache: dict[Any, Any]
 
     @property
-    def dataset(self) -> Any:
+    def dataset(self) -> Dataset:
         return self.trainer.assembly.dataset
 
     @property
@@ -62,7 +62,9 @@ class Judging:
         seed = stream(self.trainer.recipe.settings.seed, "evaluation")
         for images in draw(self.trainer.gan, count, seed, batch_size):
             if not bool(torch.isfinite(images).all()):
-                raise GantrickError(f"step {self.step}: the generator draws values that are not finite; no figure is taken")
+                raise GantrickError(
+                    f"step {self.step}: the generator draws values that are not finite; no figure is taken"
+                )
             yield to_uint8(images)
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples:
@@ -226,7 +228,7 @@ class Trainer:
             self.wandb.log(row)
 
     def _log(self, steps_per_second: float) -> None:
-        values, bad = self.meter.read()
+        values = self.meter.read()
         for player, optimizer in self.gan.optimizers.items():
             values[f"lr/{player[0]}"] = optimizer.param_groups[0]["lr"]
         settings = self.recipe.settings
@@ -235,12 +237,7 @@ class Trainer:
         self._latest = values
         self.folder.status("running", self.step)
         self.console.step(self.step, values)
-        if bad is not None:
-            name, step = bad
-            raise Diverged(
-                f"step {step}: {name} is not finite, so training cannot go on; the checkpoint of an earlier step is kept; "
-                "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
-            )
+        self._stop_if_bad()
 
     def _watch(self) -> str | None:
         for component in self.assembly.stages["watch"]:
@@ -314,16 +311,23 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         """A checkpoint never replaces a good one with numbers that are not finite."""
-        values, bad = self.meter.read()
-        if bad is not None:
-            raise Diverged(f"step {bad[1]}: {bad[0]} is not finite; the checkpoint of an earlier step is kept; lower optimizer.lr")
+        self._stop_if_bad()
         checkpoint.save(self.folder.path / "checkpoints" / f"{name}.pt", self.state_dict())
+
+    def _stop_if_bad(self) -> None:
+        if (bad := self.meter.first_bad()) is not None:
+            raise Diverged(
+                f"step {bad[1]}: {bad[0]} is not finite, so training cannot go on; an earlier checkpoint is kept; "
+                "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
+            )
 
     def _preempted(self) -> int:
         self._save("last")
         name = signal.Signals(self.stopped_by or signal.SIGTERM).name
         self.folder.status("preempted", self.step, f"stopped by {name}")
-        self.console.event(f"stopped by {name} at step {self.step}; the state is saved in {self.folder.path}/checkpoints")
+        self.console.event(
+            f"stopped by {name} at step {self.step}; the state is saved in {self.folder.path}/checkpoints"
+        )
         return 128 + int(self.stopped_by or 0)
 
     def _failed(self, reason: str, trace: str | None = None) -> None:
@@ -343,10 +347,8 @@ class Trainer:
 
         before = {}
         for number in (signal.SIGINT, signal.SIGTERM):
-            try:
+            with suppress(ValueError):  # not the main thread: its owner decides
                 before[number] = signal.signal(number, note)
-            except ValueError:  # not the main thread: its owner decides
-                pass
         try:
             yield
         finally:
@@ -356,7 +358,7 @@ class Trainer:
     # --- what a run tells ----------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        settings, counts = self.recipe.settings, gan_module.count_parameters(self.assembly)
+        settings, sizes = self.recipe.settings, gan_module.count_parameters(self.assembly)
         per_step = self._time_a_step()
         estimate = settings.steps * per_step
         tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
@@ -370,9 +372,9 @@ class Trainer:
                 "recipe": f"{self.recipe.title}" + (f" with {', '.join(tricks)}" if tricks else ""),
                 "data": f"{self.recipe.dataset.name}, {len(self.samples('train')):,} samples of "
                 + "×".join(str(n) for n in self.assembly.spec.data.shape),
-                "model": f"{self.recipe.model.name}, G {counts['generator']:,} and D {counts['discriminator']:,} parameters",
+                "model": f"{self.recipe.model.name}, G {sizes['generator']:,}, D {sizes['discriminator']:,} parameters",
                 "device": f"{name}{threads}, {precision}",
-                "steps": f"{settings.steps:,}, about {_duration(estimate)} without evaluations ({per_step * 1e3:.0f} ms a step)",
+                "steps": f"{settings.steps:,} of {per_step * 1e3:.0f} ms: about {_duration(estimate)} and evaluations",
                 "folder": str(self.folder.path),
             }
         )
@@ -387,7 +389,9 @@ class Trainer:
                     count = settings.generator_batch_size or count
                 latents = self.gan.latents(count, torch.Generator(self.device).manual_seed(0))
                 extra = {name: feed.peek(size) for name, (size, feed) in self.extra.items()}
-                real = replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
+                real = (
+                    replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
+                )
                 samples = []
                 for _ in range(3):
                     self._wait()

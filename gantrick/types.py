@@ -149,7 +149,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a loss of labels aims at, as probabilities of being real `(B,)`: of reals and fakes in D's turn, of fakes in G's.
+    """What a loss of labels aims at, as probabilities of being real `(B,)`: of reals, fakes, and fakes in G's turn.
 
     In the turn of a player the other's entries are None.
     """
@@ -183,9 +183,7 @@ class Scored:
 class Critic(Protocol):
     """D as a penalty calls it: fresh dropout masks, no statistics updated. `raw` images pass the augmentation first."""
 
-    def __call__(
-        self, images: Tensor, labels: Tensor | None = None, *, raw: bool = False
-    ) -> DiscriminatorOutput: ...
+    def __call__(self, images: Tensor, labels: Tensor | None = None, *, raw: bool = False) -> DiscriminatorOutput: ...
 
 
 @dataclass(frozen=True)
@@ -222,7 +220,7 @@ class Record:
 
 
 class Play(Protocol):
-    """The running game as an update rule sees it: `draw`, `evaluate` (pure) and `move` one by one, or a whole `turn`."""
+    """The running game as an update rule sees it: `draw`, `evaluate` (pure) and `move` one by one, or a `turn`."""
 
     step: int
     d_steps: int
@@ -285,7 +283,9 @@ class NetworkSpec:
     g_wrappers: tuple[Wrapper, ...] = ()  # applied to every layer with a weight
     d_wrappers: tuple[Wrapper, ...] = ()
     d_heads: Mapping[str, ModuleFactory] = field(default_factory=dict)  # auxiliary heads: features F -> module
-    g_condition: Callable[[int], nn.Module] | None = None  # blocks -> module: Latents -> (z of the first layer, [c_1 …])
+    g_condition: Callable[[int], nn.Module] | None = (
+        None  # blocks -> module: Latents -> (z of the first layer, [c_1 …])
+    )
     notes: tuple[str, ...] = ()  # defaults taken and why, for the plan
 
     def but(self, note: str | None = None, **changes: Any) -> NetworkSpec:
@@ -357,12 +357,16 @@ class Dataset(ABC):
 class Evaluation(Protocol):
     """What a metric may ask for. Every draw comes from streams of its own, so that training never notices."""
 
-    dataset: Dataset
-    device: torch.device
     step: int
     folder: Path | None  # the run's `samples/` for pictures; None where none are wanted
     weights: str  # "ema" or "raw": which generator was drawn from
     cache: dict[Any, Any]  # lives as long as the run: reference statistics
+
+    @property
+    def dataset(self) -> Dataset: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
         """Generated samples as data: uint8 (B, C, H, W) after the round trip, or float32 points (B, D)."""

@@ -10,12 +10,22 @@ SN = "trick.spectral_norm"
 REFUSED: list[Row] = [
     ("loss.wgan", "trick.label_smoothing", {}, "scores of WGAN are no probabilities: there is no label to smooth"),
     ("loss.hinge", "trick.label_smoothing", {}, "for cross entropy, or the b of LSGAN; not for the hinge loss"),
-    ("regularizer.weight_clip", SN, {f"{SN}.network": "discriminator"}, "the norm divides out the scale that clipping sets"),
+    (
+        "regularizer.weight_clip",
+        SN,
+        {f"{SN}.network": "discriminator"},
+        "the norm divides out the scale that clipping sets",
+    ),
     ("regularizer.weight_clip", SN, {f"{SN}.network": "both"}, "both includes D; with G alone there is no conflict"),
     ("regularizer.gp", "model.d_norm=batch", {}, "a sample's gradient needs a D(x_b) that depends on x_b alone"),
     ("regularizer.r1", "model.d_norm=batch", {}, "a sample's gradient needs a D(x_b) that depends on x_b alone"),
     ("regularizer.r2", "model.d_norm=batch", {}, "a sample's gradient needs a D(x_b) that depends on x_b alone"),
-    ("regularizer.ct", "model.d_norm=batch", {}, "the official code removes BN from D; D(x') − D(x'') would mix samples"),
+    (
+        "regularizer.ct",
+        "model.d_norm=batch",
+        {},
+        "the official code removes BN from D; D(x') − D(x'') would mix samples",
+    ),
 ]
 
 WARNED: list[Row] = [

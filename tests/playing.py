@@ -92,7 +92,11 @@ class Game:
 
 def networks(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The part of a state that belongs to the networks."""
-    return {k: v for k, v in state.items() if k.startswith(("generator.", "discriminator.")) and not k.split(".")[1].isdigit()}
+    return {
+        k: v
+        for k, v in state.items()
+        if k.startswith(("generator.", "discriminator.")) and not k.split(".")[1].isdigit()
+    }
 
 
 def equal(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:

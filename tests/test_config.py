@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -377,6 +378,25 @@ def test_flags_stand_in_any_place(flags: list[list[str]], overrides: list[str], 
 def test_info_has_a_value_or_none() -> None:
     assert config.flags_first(["--info", "searchpath", "a=1"]) == ["--info", "searchpath", "a=1"]
     assert config.flags_first(["a=1", "--info", "b=2"]) == ["--info", "all", "a=1", "b=2"]
+
+
+def test_a_config_path_is_of_the_working_directory(tmp_path: Path) -> None:
+    for words in (["a=1", "-cp", "x"], ["a=1", "--config-path=x"]):
+        assert config.flags_first(words) == [words[1].partition("=")[0], str(tmp_path / "x"), "a=1"]
+
+
+def test_a_search_path_on_the_command_line(tmp_path: Path, composing: config.Composer) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    assert composing.resolved([f"hydra.searchpath=[{tmp_path}]", "experiment=mine"])["seed"] == 7
+
+
+def test_composing_inside_another_program_of_hydra(composing: config.Composer) -> None:
+    outer = composing.config(["seed=4"])
+    HydraConfig.instance().set_config(outer)
+    gantrick.compose(["seed=5"])
+    assert HydraConfig.get().overrides.task == ["seed=4"]
+    assert composing.resolved(["seed=6"])["seed"] == 6
 
 
 def test_flags_that_are_none() -> None:

@@ -56,8 +56,7 @@ def test_pair_trains_or_is_refused_as_the_table_says(loss: str, pair: tuple) -> 
             assert any(row[1] in fault for fault in refused.value.faults)
         return
     game = Game(made, batch_size=4).rounds(2)
-    means, bad = game.meter.read()
-    assert bad is None and means
+    assert game.meter.first_bad() is None and game.meter.read()
     assert all(torch.isfinite(v).all() for v in game.state().values())
     told = [w for w in warnings(game.gan.assembly) if "redundant" in w]
     assert bool(told) == any(holds(row, loss, pair, "auto") for row in WARNED)
@@ -72,7 +71,9 @@ def test_order_of_two_components_does_not_matter(loss: str, pair: tuple) -> None
     if any(holds(row, loss, pair, "auto") for row in REFUSED):
         return  # in any order, as the test above shows
     one, other = chosen(loss, pair, "auto"), chosen(loss, pair[::-1], "auto")
-    plans = [{s: [c.label for c in actors] for s, actors in bring_together(m).stages.actors.items()} for m in (one, other)]
+    plans = [
+        {s: [c.label for c in actors] for s, actors in bring_together(m).stages.actors.items()} for m in (one, other)
+    ]
     chains = ("build", "augment", "targets", "mix", "weigh", "gradients", "sample_latents", "refine_latents")
     if all(plans[0][stage] == plans[1][stage] for stage in chains):
         return
@@ -104,5 +105,12 @@ def test_all_refusals_come_at_once() -> None:
         bring_together(chosen("wgan", entries, "batch"))
     text = "\n".join(refused.value.faults)
     assert len(refused.value.faults) == 3
-    for part in ("regularizer.gp", "d_norm=batch", "regularizer.weight_clip", "spectral_norm", "label_smoothing", "loss="):
+    for part in (
+        "regularizer.gp",
+        "d_norm=batch",
+        "regularizer.weight_clip",
+        "spectral_norm",
+        "label_smoothing",
+        "loss=",
+    ):
         assert part in text

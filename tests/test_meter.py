@@ -22,12 +22,12 @@ def test_means_since_the_last_reading() -> None:
         values = rng.normal(5, 3, (count, 2)).astype(np.float32)
         for step, (a, b) in enumerate(values):
             meter.add({"a": t(a), "b": t(b)}, step)
-        means, bad = meter.read()
-        assert bad is None and list(means) == ["a", "b"]
+        means = meter.read()
+        assert meter.first_bad() is None and list(means) == ["a", "b"]
         assert means == {
             k: pytest.approx(m, rel=1e-5) for k, m in zip("ab", values.astype(np.float64).mean(0), strict=True)
         }
-    assert meter.read() == ({}, None)
+    assert meter.read() == {}
 
 
 def test_a_name_that_comes_in_several_companies() -> None:
@@ -37,8 +37,8 @@ def test_a_name_that_comes_in_several_companies() -> None:
         values = {"loss": t(step)} | ({"penalty": t(10 + step)} if step % 3 == 0 else {})
         meter.add(values, step)
         meter.add({"g": t(-step)}, step)
-    means, bad = meter.read()
-    assert bad is None and means == {"loss": 2.5, "penalty": 11.5, "g": -2.5}
+    means = meter.read()
+    assert meter.first_bad() is None and means == {"loss": 2.5, "penalty": 11.5, "g": -2.5}
 
 
 def test_what_is_added_is_not_kept() -> None:
@@ -49,7 +49,7 @@ def test_what_is_added_is_not_kept() -> None:
     with torch.no_grad():
         tensor.fill_(9)
     assert all(not x.requires_grad for total, bad, _ in meter._groups.values() for x in (total, bad))
-    assert meter.read() == ({"a": 2.0, "b": 1.0}, None)
+    assert meter.read() == {"a": 2.0, "b": 1.0}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -57,17 +57,18 @@ def test_the_first_that_is_not_finite(value: float) -> None:
     meter = Meter()
     for step in range(5, 12):
         meter.add({"fine": t(1), "late": t(value if step >= 9 else 1), "early": t(value if step == 7 else 1)}, step)
-    means, bad = meter.read()
-    assert bad == ("early", 7)
+    means = meter.read()
+    assert meter.first_bad() == ("early", 7)
     assert means["fine"] == 1 and not math.isfinite(means["late"]) and not math.isfinite(means["early"])
-    assert meter.read() == ({}, None), "a reading forgets"
+    assert meter.read() == {}, "a reading forgets the sums"
+    assert meter.first_bad() == ("early", 7), "and remembers what went bad"
 
 
 def test_in_one_step_the_order_of_computation_decides() -> None:
     meter = Meter()
     meter.add({"loss": t(1), "penalty": t(math.nan), "sum": t(math.nan)}, 3)
     meter.add({"g": t(math.nan)}, 3)
-    assert meter.read()[1] == ("penalty", 3)
+    assert meter.first_bad() == ("penalty", 3)
 
 
 def test_in_one_step_the_order_of_computation_decides_across_companies() -> None:
@@ -77,4 +78,4 @@ def test_in_one_step_the_order_of_computation_decides_across_companies() -> None
     meter.add({"g": t(1)}, 0)
     meter.add({"d": t(math.nan)}, 1)
     meter.add({"g": t(math.nan)}, 1)
-    assert meter.read()[1] == ("d", 1)
+    assert meter.first_bad() == ("d", 1)

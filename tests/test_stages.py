@@ -135,7 +135,9 @@ def test_every_stage_is_called_by_a_run(monkeypatch: pytest.MonkeyPatch) -> None
             give = {
                 "streams": {},
                 "watch": None,
-                "param_groups": list(values[1].parameters()) if len(values) > 1 and isinstance(values[1], nn.Module) else None,
+                "param_groups": list(values[1].parameters())
+                if len(values) > 1 and isinstance(values[1], nn.Module)
+                else None,
                 "mix": values,
                 "d_penalty": None,
                 "accept": values[0] if values else None,

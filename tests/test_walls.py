@@ -11,7 +11,9 @@ from gantrick import registry
 
 PACKAGE = Path(__file__).parents[1] / "gantrick"
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMPONENTS = [PACKAGE / group / f"{name}.py" for group in ("loss", "regularizer", "trick") for name in registry.names(group)]
+COMPONENTS = [
+    PACKAGE / group / f"{name}.py" for group in ("loss", "regularizer", "trick") for name in registry.names(group)
+]
 OPEN_TO_COMPONENTS = {"types", "stages", "papers", "input_gradient", "parallel", "layers"}
 
 
@@ -70,7 +72,11 @@ def test_the_step_is_one_page_and_names_no_component() -> None:
     assert len(text.splitlines()) <= 220
     names = {name for group in ("loss", "regularizer", "trick") for name in registry.names(group)}
     words = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    words |= {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    words |= {
+        node.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
     assert not names & words
 
 

@@ -17,15 +17,16 @@ class CascadingHead(nn.Module):
     def __init__(self, features: int, scores: int, bias: bool = True, epsilon: float = 1e-12):
         super().__init__()
         self.directions = nn.ModuleList(nn.Linear(features, 1, bias=bias) for _ in range(scores))
-        self.epsilon = epsilon
+        self.bias, self.epsilon = bias, epsilon
 
     def forward(self, features: Tensor) -> Tensor:
         rest, scores = features.float(), []
         last = len(self.directions) - 1
         for i, direction in enumerate(self.directions):
+            assert isinstance(direction, nn.Linear)
             w = direction.weight[0].float()
             projection = rest @ w
-            scores.append(projection if direction.bias is None else projection + direction.bias)
+            scores.append(projection + direction.bias if self.bias else projection)
             if i < last:
                 rest = rest - torch.outer(projection / (w @ w + self.epsilon), w)
         return torch.stack(scores, 1)

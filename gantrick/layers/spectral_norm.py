@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -61,6 +63,6 @@ def normalised(network: nn.Module) -> list[tuple[SpectralNorm, nn.Parameter]]:
     found = []
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
-            chain = module.parametrizations["weight"]  # type: ignore[index]
+            chain: Any = module.parametrizations["weight"]  # type: ignore[index]
             found += [(norm, chain.original) for norm in chain if isinstance(norm, SpectralNorm)]
     return found

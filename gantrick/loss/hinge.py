@@ -12,9 +12,7 @@ class Hinge(Component):
     Source: Lim and Ye, arXiv 1705.02894; as used by SNGAN (1802.05957), SAGAN and BigGAN.
     """
 
-    paper = Paper(
-        "lim2017geometric", "Geometric GAN", "Lim, Jae Hyun and Ye, Jong Chul", 2017, "1705.02894"
-    )
+    paper = Paper("lim2017geometric", "Geometric GAN", "Lim, Jae Hyun and Ye, Jong Chul", 2017, "1705.02894")
     provides = frozenset({"comparable_scores"})
     boundary = 0.0
 

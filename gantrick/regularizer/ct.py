@@ -65,7 +65,9 @@ class Ct(Component):
         if self.dropout == "auto":
             return spec.but("D dropout: by regularizer.ct, at the architecture's rates", d_dropout=nn.Dropout)
         rate = self.dropout
-        return spec.but(f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: nn.Dropout(rate))
+        return spec.but(
+            f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: nn.Dropout(rate)
+        )
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         assert inputs.real is not None

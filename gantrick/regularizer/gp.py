@@ -10,6 +10,7 @@ from gantrick.input_gradient import BATCH_STATISTICS_FORBIDDEN, gradient_norm
 from gantrick.stages import Component, Forbidden
 from gantrick.types import Count, NonNegative, Paper, PenaltyInputs
 
+
 class Gp(Component):
     """λ E(‖∇_x̂ D(x̂)‖₂ − target)², x̂ = x + α (G(z) − x), α ~ U[0, 1] per sample: the gradient penalty.
 

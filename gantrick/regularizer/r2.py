@@ -9,11 +9,11 @@ from gantrick.types import Count, NonNegative, PenaltyInputs
 
 
 class R2(Component):
-    """(γ/2) E‖∇_x D(G(z))‖₂² on fakes: D flat where G puts its samples.
+    """(γ/2) E‖∇_x D(x)‖₂² on fakes: D flat where G puts its samples.
 
-    γ is `weight`. x = G(z) is the raw image (B, C, H, W) or (B, D): the gradient passes through the augmentation. Lazy with
-    interval > 1 (every so many steps, times the interval). Source: Mescheder et al., arXiv 1801.04406; their code has
-    10·‖∇‖² without the half, which is γ = 20.
+    γ is `weight`. x = G(z) is the raw image (B, C, H, W) or (B, D): the gradient passes through the augmentation. Lazy
+    with interval > 1 (every so many steps, times the interval). Source: Mescheder et al., arXiv 1801.04406; their code
+    has 10·‖∇‖² without the half, which is γ = 20.
     """
 
     paper = papers.CONVERGENCE

@@ -99,7 +99,9 @@ class Console:
         parts = []
         if "images_per_second" in self._values:
             parts.append(f"{self._values['images_per_second']:,.0f} images/s")
-        losses = [f"{player} {self._values[f'loss/{player}']:.3g}" for player in "dg" if f"loss/{player}" in self._values]
+        losses = [
+            f"{player} {self._values[f'loss/{player}']:.3g}" for player in "dg" if f"loss/{player}" in self._values
+        ]
         if losses:
             parts.append("loss " + " ".join(losses))
         if self._figure in self._values:

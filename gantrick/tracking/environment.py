@@ -71,7 +71,7 @@ def _dirty() -> bool:
 
 
 def _git(*words: str) -> str:
-    """Of the repository that the working directory is in. Takes no locks: the runs of a sweep ask at the same moment."""
+    """Of the repository around the working directory. Takes no locks: the runs of a sweep ask at the same moment."""
     done = subprocess.run(
         ["git", *words],
         capture_output=True,

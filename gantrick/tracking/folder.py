@@ -28,7 +28,7 @@ class RunFolder:
         self.path = Path(path)
 
     def open(self, resolved: Mapping[str, Any], plan: str, environment: Mapping[str, Any]) -> None:
-        """Makes the folder and writes what a run is: config.yaml, plan.txt, environment.json, and that it is running."""
+        """Makes the folder and writes config.yaml, plan.txt, environment.json, and that the run is running."""
         self.path.mkdir(parents=True, exist_ok=True)
         for left_over in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
             left_over.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes aside, flushes to disk and renames: a reader finds the old file or the new one, never a part."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -130,7 +130,7 @@ def _drop_cut_line(file: BinaryIO) -> None:
 
 
 def _json(values: Mapping[str, Any], indent: int | None = None) -> str:
-    return json.dumps(_finite(_plain(values)), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_finite(_plain(values)), indent=indent, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

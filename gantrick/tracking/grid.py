@@ -36,7 +36,9 @@ def save_grid(
         picture = _tiles(images, columns, scale)
     else:
         shape = tuple(images.shape)
-        raise ValueError(f"a picture is drawn of uint8 images (N, 1 or 3, H, W) or points (N, 2), not {images.dtype} {shape}")
+        raise ValueError(
+            f"a picture is drawn of uint8 images (N, 1 or 3, H, W) or points (N, 2), not {images.dtype} {shape}"
+        )
     # A reader that looks while the picture is drawn, or after the run was killed, finds no half of it.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ MODES = ("online", "offline", "disabled")
 WORDS = 128  # characters that W&B takes for a name or a group; of a tag and a kind of job 64
 PATIENCE = 30.0  # seconds for a server to answer before the run goes on offline
 UPLOAD = 300.0  # seconds that the end of a run waits for its last uploads
+FAILURES = (Exception, SystemExit)  # the library leaves by SystemExit when its own process has gone wrong
 
 
 class WandbLog:
@@ -45,7 +47,7 @@ class WandbLog:
         self.id: str | None = run_id or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
         self._folder, self._runs_dir, self._warn = Path(folder), Path(runs_dir), warn
         self._run: Any = None
-        self._options = {
+        self._options: dict[str, Any] = {
             "project": clean_project(project),
             "entity": entity,
             "name": name and name[:WORDS],
@@ -62,8 +64,10 @@ class WandbLog:
         if self.mode != "disabled":
             self.active = True
             self._try(self._start)
-        if not self.active:
-            self.mode, self.id = "disabled", None
+        if self._run is None:
+            if self.mode != "disabled":
+                _tear_down()
+            self.active, self.mode, self.id = False, "disabled", None
 
     def log(self, row: Mapping[str, Any]) -> None:
         """One row. Its `step` is a value like the others, as W&B drops rows whose own step is not the newest."""
@@ -90,20 +94,19 @@ class WandbLog:
 
     def finish(self, exit_code: int) -> None:
         """Ends the run, whatever came before. An online run waits for its uploads, for some minutes at the most."""
-        run, self._run = self._run, None
-        if run is not None:
-            self._try(lambda: run.finish(exit_code=exit_code), always=True)
-        self.active = False
+        self._try(lambda: self._run.finish(exit_code=exit_code))
+        if self._run is not None and not self.active:
+            _tear_down(exit_code)
+        self._run, self.active = None, False
 
-    def _try(self, act: Callable[[], object], always: bool = False) -> None:
-        if not self.active and not always:
+    def _try(self, act: Callable[[], object]) -> None:
+        if not self.active:
             return
         try:
             act()
-        except (Exception, SystemExit) as error:  # the library leaves by SystemExit when its own process has died
-            if self.active:
-                self.active = False
-                self._warn(f"W&B: {_sentence(error)}; nothing more is sent to it, the run folder has everything")
+        except FAILURES as error:
+            self.active = False
+            self._warn(f"W&B: {_sentence(error)}; nothing more is sent to it, the run folder has everything")
 
     def _start(self) -> None:
         import wandb
@@ -117,19 +120,18 @@ class WandbLog:
             self.mode = told if told in MODES else "online"
             asked = os.environ.get("WANDB_MODE") == "online"
         if self.mode == "disabled":
-            self.active = False
             return
         if self.mode == "online" and not has_key(known):
             self.mode = "offline"
             if asked:
-                self._warn("W&B: online was asked for and no key is configured: the run is kept offline; run `wandb login`")
+                self._warn("W&B: online was asked for without a key; the run is kept offline, use `wandb login`")
         if self.mode == "online":
             try:
                 self._run = self._init("online")
-            except (Exception, SystemExit) as error:
+            except FAILURES as error:
                 self.mode = "offline"
                 self._warn(f"W&B: {_sentence(error)}; the run is kept offline, and `wandb sync` uploads it later")
-                wandb.teardown()  # what is left of the attempt would refuse the same id
+                _tear_down()
         if self._run is None:
             self._run = self._init("offline")
         self.id = self._run.id
@@ -138,13 +140,9 @@ class WandbLog:
     def _init(self, mode: Any) -> Any:
         import wandb
 
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            init_timeout=PATIENCE,
-            finish_timeout=UPLOAD,
-            finish_timeout_raises=True,
-        )
+        settings = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE)
+        if hasattr(settings, "finish_timeout"):  # older versions wait for ever
+            settings.finish_timeout, settings.finish_timeout_raises = UPLOAD, True
         return wandb.init(
             **self._options,
             mode=mode,
@@ -157,10 +155,10 @@ class WandbLog:
 
 
 def filters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs are grouped and filtered by, one word each, named as on the command line: loss=wgan_ct, trick=ema+cascading.
+    """What runs are grouped and filtered by, one word each, named as on the command line: `loss: wgan_ct`.
 
-    The whole config stands under `gantrick`: a sweep of W&B's own locks the keys that it sets (`loss`, `optimizer.lr`),
-    and then means by them what these words mean.
+    The whole config stands under `gantrick`, where nothing can be in its way: a sweep of W&B's own locks the keys that
+    it sets (`loss`, `optimizer.lr`), and means by them what these words mean.
     """
     found: dict[str, Any] = {}
     for group in ("model", "loss", "dataset", "optimizer"):
@@ -193,6 +191,14 @@ def has_key(settings: Any) -> bool:
         if any(entry is not None and entry[2] for entry in map(entries.authenticators, hosts)):
             return True
     return False
+
+
+def _tear_down(exit_code: int | None = None) -> None:
+    """Ends the library's own process: what a failure left of it would stand in the way of the next run."""
+    with suppress(*FAILURES):
+        import wandb
+
+        wandb.teardown(exit_code)
 
 
 def _sentence(error: BaseException) -> str:

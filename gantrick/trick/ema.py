@@ -55,7 +55,8 @@ class Ema(Component):
         decay = torch.minimum((1 + n) / (10 + n), n.new_tensor(self.decay)) if self.ramp else n.new_tensor(self.decay)
         decay = decay * (n > 0)
 
-        targets, sources = list(self.averaged.parameters()), list(generator.parameters())
+        targets: list[Tensor] = list(self.averaged.parameters())
+        sources: list[Tensor] = list(generator.parameters())
         for (name, target), source in zip(self.averaged.named_buffers(), generator.buffers(), strict=True):
             if name.endswith(self.means):
                 targets.append(target)

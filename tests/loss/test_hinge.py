@@ -8,12 +8,11 @@ from judging import verdict, weighted
 
 from gantrick.loss.hinge import Hinge
 
-RNG = np.random.default_rng(1)
-
 
 @pytest.mark.parametrize("scores", [1, 4])
 def test_discriminator(scores: int) -> None:
-    r, f, w = RNG.normal(0, 2, (17, scores)), RNG.normal(0, 2, (15, scores)), weighted(scores)
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(0, 2, (17, scores)), rng.normal(0, 2, (15, scores)), weighted(scores)
     assert (r > 1).any() and (r < 1).any() and (f > -1).any() and (f < -1).any()
     got = verdict(Hinge(), "discriminator", r, f, w)
     assert got.terms["real"] == pytest.approx((np.maximum(0, 1 - r) @ w).mean(), rel=1e-12)
@@ -24,7 +23,8 @@ def test_discriminator(scores: int) -> None:
 
 @pytest.mark.parametrize("scores", [1, 4])
 def test_generator_is_never_hinged(scores: int) -> None:
-    f, w = RNG.normal(0, 9, (5, scores)), weighted(scores)
+    rng = np.random.default_rng(1)
+    f, w = rng.normal(0, 9, (5, scores)), weighted(scores)
     got = verdict(Hinge(), "generator", f, f, w)
     assert got.terms == {"fake": pytest.approx(-(f @ w).mean(), rel=1e-12)}
     np.testing.assert_allclose(got.fake, np.broadcast_to(-w / 5, f.shape), rtol=1e-12)

@@ -8,14 +8,14 @@ from judging import verdict, weighted
 
 from gantrick.loss.lsgan import Lsgan
 
-RNG = np.random.default_rng(1)
 CODES = [(0.0, 1.0, 1.0), (-1.0, 1.0, 0.0), (-0.5, 2.0, 1.5)]
 
 
 @pytest.mark.parametrize("scores", [1, 4])
 @pytest.mark.parametrize(("a", "b", "c"), CODES)
 def test_both_players(scores: int, a: float, b: float, c: float) -> None:
-    r, f, w = RNG.normal(0, 3, (7, scores)), RNG.normal(0, 3, (5, scores)), weighted(scores)
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(0, 3, (7, scores)), rng.normal(0, 3, (5, scores)), weighted(scores)
     got = verdict(Lsgan(a, b, c), "discriminator", r, f, w)
     assert got.terms["real"] == pytest.approx(0.5 * ((r - b) ** 2 @ w).mean(), rel=1e-12)
     assert got.terms["fake"] == pytest.approx(0.5 * ((f - a) ** 2 @ w).mean(), rel=1e-12)
@@ -30,8 +30,9 @@ def test_both_players(scores: int, a: float, b: float, c: float) -> None:
 @pytest.mark.parametrize(("a", "b", "c"), CODES)
 def test_smoothed_targets(scores: int, a: float, b: float, c: float) -> None:
     """A target t lies at the share t of the way from a to b: 0.9 of (−1, 1) is 0.8."""
-    r, f, w = RNG.normal(0, 3, (7, scores)), RNG.normal(0, 3, (5, scores)), weighted(scores)
-    t, u = RNG.uniform(0.6, 1, 7), RNG.uniform(0, 0.3, 5)
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(0, 3, (7, scores)), rng.normal(0, 3, (5, scores)), weighted(scores)
+    t, u = rng.uniform(0.6, 1, 7), rng.uniform(0, 0.3, 5)
     at_real, at_fake = ((1 - t) * a + t * b)[:, None], ((1 - u) * a + u * b)[:, None]
     got = verdict(Lsgan(a, b, c), "discriminator", r, f, w, (t, u))
     assert got.terms["real"] == pytest.approx(0.5 * ((r - at_real) ** 2 @ w).mean(), rel=1e-12)

@@ -9,8 +9,6 @@ from judging import Array, verdict, weighted
 
 from gantrick.loss.minimax import Minimax
 
-RNG = np.random.default_rng(1)
-
 
 def sp(x: Array) -> Array:
     return np.logaddexp(0, x)
@@ -23,8 +21,9 @@ def sigmoid(x: Array) -> Array:
 @pytest.mark.parametrize("scores", [1, 4])
 @pytest.mark.parametrize("smoothed", [False, True])
 def test_discriminator(scores: int, smoothed: bool) -> None:
-    r, f, w = RNG.normal(0, 3, (7, scores)), RNG.normal(0, 3, (5, scores)), weighted(scores)
-    a, b = (RNG.uniform(0.6, 1, 7), RNG.uniform(0, 0.3, 5)) if smoothed else (np.ones(7), np.zeros(5))
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(0, 3, (7, scores)), rng.normal(0, 3, (5, scores)), weighted(scores)
+    a, b = (rng.uniform(0.6, 1, 7), rng.uniform(0, 0.3, 5)) if smoothed else (np.ones(7), np.zeros(5))
     got = verdict(Minimax(), "discriminator", r, f, w, (a, b))
     a, b = a[:, None], b[:, None]
     assert got.terms["real"] == pytest.approx(((a * sp(-r) + (1 - a) * sp(r)) @ w).mean(), rel=1e-12)
@@ -35,7 +34,8 @@ def test_discriminator(scores: int, smoothed: bool) -> None:
 
 @pytest.mark.parametrize("scores", [1, 4])
 def test_generator_saturates(scores: int) -> None:
-    f, w = RNG.normal(0, 3, (5, scores)), weighted(scores)
+    rng = np.random.default_rng(1)
+    f, w = rng.normal(0, 3, (5, scores)), weighted(scores)
     got = verdict(Minimax(), "generator", f, f, w)
     assert got.terms == {"fake": pytest.approx(-(sp(f) @ w).mean(), rel=1e-12)}
     np.testing.assert_allclose(got.fake, -sigmoid(f) * w / 5, rtol=1e-9)  # goes to 0 where D is sure of a fake

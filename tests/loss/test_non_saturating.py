@@ -10,8 +10,6 @@ from judging import F64, Array, judged, verdict, weighted
 from gantrick.loss.non_saturating import NonSaturating
 from gantrick.types import Scored, Targets
 
-RNG = np.random.default_rng(1)
-
 
 def sp(x: Array) -> Array:
     return np.logaddexp(0, x)
@@ -24,8 +22,9 @@ def sigmoid(x: Array) -> Array:
 @pytest.mark.parametrize("scores", [1, 4])
 @pytest.mark.parametrize("smoothed", [False, True])
 def test_discriminator(scores: int, smoothed: bool) -> None:
-    r, f, w = RNG.normal(0, 3, (7, scores)), RNG.normal(0, 3, (5, scores)), weighted(scores)
-    a, b = (RNG.uniform(0.6, 1, 7), RNG.uniform(0, 0.3, 5)) if smoothed else (np.ones(7), np.zeros(5))
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(0, 3, (7, scores)), rng.normal(0, 3, (5, scores)), weighted(scores)
+    a, b = (rng.uniform(0.6, 1, 7), rng.uniform(0, 0.3, 5)) if smoothed else (np.ones(7), np.zeros(5))
     got = verdict(NonSaturating(), "discriminator", r, f, w, (a, b))
     a, b = a[:, None], b[:, None]
     assert got.terms["real"] == pytest.approx(((a * sp(-r) + (1 - a) * sp(r)) @ w).mean(), rel=1e-12)
@@ -37,8 +36,9 @@ def test_discriminator(scores: int, smoothed: bool) -> None:
 @pytest.mark.parametrize("scores", [1, 4])
 @pytest.mark.parametrize("smoothed", [False, True])
 def test_generator(scores: int, smoothed: bool) -> None:
-    f, w = RNG.normal(0, 3, (5, scores)), weighted(scores)
-    c = RNG.uniform(0.6, 1, 5) if smoothed else np.ones(5)
+    rng = np.random.default_rng(1)
+    f, w = rng.normal(0, 3, (5, scores)), weighted(scores)
+    c = rng.uniform(0.6, 1, 5) if smoothed else np.ones(5)
     got = verdict(NonSaturating(), "generator", f, f, w, c)
     c = c[:, None]
     assert got.terms == {"fake": pytest.approx(((c * sp(-f) + (1 - c) * sp(f)) @ w).mean(), rel=1e-12)}
@@ -52,7 +52,8 @@ def test_generator_has_its_full_slope_where_the_discriminator_is_sure() -> None:
 
 def test_samples_may_weigh_unevenly() -> None:
     """Σ_b w_b v_b / Σ_b w_b, only in the term that is weighed."""
-    r, f, w = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)), weighted(3)
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), weighted(3)
     targets = Targets(torch.ones(4, dtype=F64), torch.zeros(4, dtype=F64))
     scored = NonSaturating().d_loss(judged(torch.tensor(r)), judged(torch.tensor(f)), targets)
     samples = np.array([0.0, 1.0, 2.0, 0.5])

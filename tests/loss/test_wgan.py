@@ -10,12 +10,11 @@ from judging import judged, verdict, weighted
 from gantrick.loss.wgan import Wgan
 from gantrick.types import Targets
 
-RNG = np.random.default_rng(1)
-
 
 @pytest.mark.parametrize("scores", [1, 4])
 def test_both_players(scores: int) -> None:
-    r, f, w = RNG.normal(0, 3, (7, scores)), RNG.normal(0, 3, (5, scores)), weighted(scores)
+    rng = np.random.default_rng(1)
+    r, f, w = rng.normal(0, 3, (7, scores)), rng.normal(0, 3, (5, scores)), weighted(scores)
     got = verdict(Wgan(), "discriminator", r, f, w)
     assert got.terms == {
         "real": pytest.approx(-(r @ w).mean(), rel=1e-12),

@@ -165,7 +165,7 @@ def test_more_scores_than_features() -> None:
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge", "wgan"])
 def test_the_loss_is_the_weighted_mean_over_scores(loss: str) -> None:
     """Both players: Σ_i λ_i E ℓ(s_i), computed again from the scores in the record."""
-    game = Game(recipe(loss, trick={"cascading": {"scores": 3, "weights": "geometric"}}))
+    game = Game(recipe(loss, trick={"cascading": {"scores": 3, "weights": "geometric"}}, model={"init": "default"}))
     lam = np.array([4, 2, 1]) / 7
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.real is not None
@@ -185,7 +185,9 @@ def test_the_loss_is_the_weighted_mean_over_scores(loss: str) -> None:
 
 
 def test_every_score_is_logged() -> None:
-    game = Game(recipe("wgan", trick={"cascading": {"scores": 3, "weights": [1.0, 2.0, 1.0]}}))
+    game = Game(
+        recipe("wgan", trick={"cascading": {"scores": 3, "weights": [1.0, 2.0, 1.0]}}, model={"init": "default"})
+    )
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.real is not None
     for name, judged in (("real", record.real), ("fake", record.fake)):

@@ -53,13 +53,16 @@ def test_the_default_is_one_sided() -> None:
     got = LabelSmoothing().targets(Targets(torch.ones(3), torch.zeros(2)))
     assert got.real is not None and got.fake is not None
     assert got.real.tolist() == pytest.approx([0.9] * 3) and got.fake.tolist() == [0.0] * 2 and got.generator is None
+    aims = LabelSmoothing(0.7, 0.2).targets(Targets(generator=torch.ones(2))).generator
+    assert aims is not None and aims.tolist() == [1.0] * 2
 
 
 def test_the_generators_targets_stay() -> None:
     """In a game G's loss is E sp(−f), while D's is 0.9 sp(−r) + 0.1 sp(r) for reals and sp(f) for fakes."""
-    game = Game(recipe(trick={"label_smoothing": {}}))
+    game = Game(recipe(trick={"label_smoothing": {}}, model={"init": "default"}))  # scores that are not nearly 0
     record = game.play.evaluate("generator", *game.play.draw("generator"))
     f = record.fake.scores.detach().double().numpy()
+    assert np.abs(f.mean()) > 0.01
     assert record.terms["loss/g_fake"].item() == pytest.approx(np.logaddexp(0, -f).mean(), rel=1e-5)
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.real is not None
