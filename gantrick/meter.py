@@ -22,7 +22,7 @@ class Meter:
         new = torch.stack([value.detach().float() for value in values.values()])
         if names not in self._groups:
             self._groups[names] = (torch.zeros_like(new), torch.full_like(new, torch.inf), 0)
-        total, bad, count = self._groups[names]
+        total, bad, count = self._groups.pop(names)  # and put in again: the order is that of the latest step
         total += new
         torch.minimum(bad, torch.where(torch.isfinite(new), torch.inf, float(step)), out=bad)
         self._groups[names] = (total, bad, count + 1)

@@ -219,7 +219,13 @@ def _part(group: str, key: str, config: Any) -> tuple[Part | None, list[str]]:
         except ConfigError as error:
             faults = [f"{label}: {fault}" if not fault.startswith(label) else fault for fault in error.faults]
     if group == "loss":
-        return Part(group, key, name, options, config.get("recipe"), tuple(config.get("brings") or ())), faults
+        recipe, brings = config.get("recipe"), config.get("brings") or []
+        if not (recipe is None or isinstance(recipe, str)):
+            faults.append(f"loss.recipe: must be a word or null, not {recipe!r}; it is the name of a recipe's file")
+        if not isinstance(brings, (list, tuple)) or not all(isinstance(word, str) for word in brings):
+            faults.append(f"loss.brings: must be a list of regularizers, not {brings!r}")
+        if not faults:
+            return Part(group, key, name, options, recipe, tuple(brings)), faults
     return Part(group, key, name, options), faults
 
 

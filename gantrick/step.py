@@ -66,13 +66,12 @@ class Play:
         create_graph: bool = False,
     ) -> Record:
         networks: Mapping[Player, Any] = self.gan.networks if parameters is None else self.gan.at(parameters)
-        own = (
-            self.gan.parameters[player] if parameters is None else {**self.gan.parameters[player], **parameters[player]}
-        )
+        own = {**self.gan.parameters[player], **(parameters or {}).get(player, {})}
         g, d = networks["generator"], networks["discriminator"]
-        with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]), self._autocast():
-            latents = self.stages.chain("refine_latents", latents, g, d)
-            with torch.set_grad_enabled(create_graph or player == "generator"):
+        with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]):
+            with self._autocast():
+                latents = self.stages.chain("refine_latents", latents, g, d)
+            with self._autocast(), torch.set_grad_enabled(create_graph or player == "generator"):
                 fake = Batch(g(latents), latents.labels)
             scored, real_judged, fake_judged = self._score(player, d, batch, fake, latents)
             means = scored.means(self.gan.discriminator.score_weights)
@@ -131,22 +130,24 @@ class Play:
         seen = [self._see(batch.images) for batch, _ in batches]
         labels = [batch.labels for batch, _ in batches]
         if self.apart or len(seen) == 1:
-            outputs = [d(images, label) for images, label in zip(seen, labels, strict=True)]
+            with self._autocast():
+                outputs = [d(images, label) for images, label in zip(seen, labels, strict=True)]
         else:
             joined = None if any(label is None for label in labels) else torch.cat([x for x in labels if x is not None])
-            outputs = _split(d(torch.cat(seen), joined), [len(images) for images in seen])
+            with self._autocast():
+                outputs = _split(d(torch.cat(seen), joined), [len(images) for images in seen])
         return [Judged(b, images, out, z) for (b, z), images, out in zip(batches, seen, outputs, strict=True)]
 
     def _penalties(
         self, player: Player, networks: Mapping[Player, Any], real: Judged | None, fake: Judged
     ) -> dict[str, Tensor]:
         def critic(images: Tensor, labels: Tensor | None = None, *, raw: bool = False) -> DiscriminatorOutput:
-            with unrecorded(self.gan.discriminator):
+            with self._autocast(), unrecorded(self.gan.discriminator):
                 output: DiscriminatorOutput = networks["discriminator"](self._see(images) if raw else images, labels)
                 return output
 
         def generate(latents: Latents) -> Tensor:
-            with unrecorded(self.gan.generator):
+            with self._autocast(), unrecorded(self.gan.generator):
                 images: Tensor = networks["generator"](latents)
                 return images
 

@@ -121,12 +121,13 @@ def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> Non
 
 
 def failures(sweep: Path) -> list[str]:
-    """Why jobs of a finished sweep failed, as their folders tell."""
+    """Why jobs of a sweep did not finish, as their folders tell; a process that was killed has left `running`."""
     found = []
     for file in sorted(sweep.glob("**/status.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
         status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if status.get("state") == "failed":
-            found.append(f"job {file.parent.relative_to(sweep)}: {status.get('reason')} (see {file.parent})")
+        if status["state"] != "finished":
+            reason = status["reason"] or f"ended while {status['state']}"
+            found.append(f"job {file.parent.relative_to(sweep)}: {reason} (see {file.parent})")
     return found
 
 

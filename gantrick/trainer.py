@@ -94,6 +94,10 @@ class Trainer:
         self.recipe, self.sweep = recipe, sweep
         self.console = console or Console()
         self.assembly: Assembly = gan_module.preflight(recipe)
+        if (folder / "metrics.jsonl").exists():
+            raise GantrickError(f"{folder}: already holds a run; take another folder, or leave hydra.run.dir out")
+        for metric in self.assembly.metrics.values():
+            metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
         self.dtype = _autocast(recipe.settings.precision, self.device)
         self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
@@ -102,8 +106,8 @@ class Trainer:
         self.meter, self.cache = Meter(), dict[Any, Any]()
         self.stopped_by: int | None = None
         self.wandb: WandbLog | None = None
-        metric = next(iter(self.assembly.metrics.values()), None)
-        self.best = Best() if metric is None else Best(metric.primary, metric.lower_is_better)
+        first = next(iter(self.assembly.metrics.values()), None)
+        self.best = Best() if first is None else Best(first.primary, first.lower_is_better)
         self.last: dict[str, Any] = {}
         self._latest: dict[str, float] = {}
 
@@ -126,7 +130,7 @@ class Trainer:
             self._start_wandb()
             self._tell()
             with self._signals():
-                self.console.start(settings.steps, self.step)
+                self.console.start(settings.steps, self.step, self.best.name)
                 code = self._train()
         except GantrickError as error:
             self._failed(str(error))
@@ -270,6 +274,7 @@ class Trainer:
         if not figures:
             return
         self._row(figures)
+        self.console.step(self.step, figures)
         self.last = {"step": self.step, "figures": figures, "protocol": protocols}
         value = figures.get(self.best.name or "", math.nan)
         if self.best.improves(value):

@@ -395,8 +395,11 @@ class Metric(ABC):
         """The name of the figure by which the best checkpoint is chosen where this metric stands first."""
 
     def check(self, dataset: Dataset) -> list[str]:
-        """Faults that can be known before training: one sentence each (no such extractor, weights not to be had …)."""
+        """Faults that can be known without fetching anything: one sentence each."""
         return []
+
+    def prepare(self) -> None:
+        """Fetches what evaluating needs, before the run starts. Raises ConfigError where it is not to be had."""
 
     @abstractmethod
     def evaluate(self, evaluation: Evaluation) -> Figures: ...

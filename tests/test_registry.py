@@ -299,6 +299,7 @@ def test_the_hash_is_of_the_work_and_not_of_its_record() -> None:
             {"wandb": "offline"},
             "wandb: must be a mapping with mode, project and entity, not 'offline'; set wandb.mode=…",
         ),
+        ({"loss": {"name": "wgan", "brings": True}}, "loss.brings: must be a list of regularizers, not True"),
         ({"stepz": 1}, "stepz: unknown setting; did you mean steps?"),
         ({"steps": -1}, "steps: must be at least 0, not -1"),
         (

@@ -3,6 +3,7 @@ from __future__ import annotations
 from torch.nn import functional as F
 
 from gantrick import papers
+from gantrick.layers.cross_entropy import cross_entropy
 from gantrick.stages import Component
 from gantrick.types import Judged, Scored, Targets
 
@@ -10,8 +11,8 @@ from gantrick.types import Judged, Scored, Targets
 class Minimax(Component):
     """D: E sp(−r) + E sp(f); G: −E sp(f), the saturating game.
 
-    With sp the softplus and target probabilities t the terms of D are sp(s) − t·s per score, which is the cross entropy
-    t·sp(−s) + (1 − t)·sp(s). Scores are logits (B, K). Source: Goodfellow et al., arXiv 1406.2661, equation 1.
+    With sp the softplus and target probabilities t the terms of D are the cross entropy t·sp(−s) + (1 − t)·sp(s) of
+    each score. Scores are logits (B, K). Source: Goodfellow et al., arXiv 1406.2661, equation 1.
     """
 
     paper = papers.GAN
@@ -22,8 +23,8 @@ class Minimax(Component):
         assert targets.real is not None and targets.fake is not None
         return Scored(
             {
-                "real": F.softplus(real.scores) - targets.real[:, None] * real.scores,
-                "fake": F.softplus(fake.scores) - targets.fake[:, None] * fake.scores,
+                "real": cross_entropy(real.scores, targets.real),
+                "fake": cross_entropy(fake.scores, targets.fake),
             }
         )
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from torch.nn import functional as F
-
 from gantrick import papers
+from gantrick.layers.cross_entropy import cross_entropy
 from gantrick.stages import Component
 from gantrick.types import Judged, Scored, Targets
 
@@ -10,7 +9,8 @@ from gantrick.types import Judged, Scored, Targets
 class NonSaturating(Component):
     """D: E sp(−r) + E sp(f); G: E sp(−f), whose gradient does not vanish where D is sure of the fakes.
 
-    With target probabilities t every term is sp(s) − t·s per score, the cross entropy of the logits s (B, K).
+    With sp the softplus and target probabilities t every term is the cross entropy t·sp(−s) + (1 − t)·sp(s) of the
+    logits s (B, K).
     Source: Goodfellow et al., arXiv 1406.2661, section 3.
     """
 
@@ -22,11 +22,11 @@ class NonSaturating(Component):
         assert targets.real is not None and targets.fake is not None
         return Scored(
             {
-                "real": F.softplus(real.scores) - targets.real[:, None] * real.scores,
-                "fake": F.softplus(fake.scores) - targets.fake[:, None] * fake.scores,
+                "real": cross_entropy(real.scores, targets.real),
+                "fake": cross_entropy(fake.scores, targets.fake),
             }
         )
 
     def g_loss(self, real: Judged | None, fake: Judged, targets: Targets) -> Scored:
         assert targets.generator is not None
-        return Scored({"fake": F.softplus(fake.scores) - targets.generator[:, None] * fake.scores})
+        return Scored({"fake": cross_entropy(fake.scores, targets.generator)})

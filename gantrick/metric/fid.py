@@ -54,18 +54,17 @@ class FID(Metric):
         return f"fid/{self.extractor}"
 
     def check(self, dataset: Dataset) -> list[str]:
-        """Faults of the data and the weights. Weights that are not on this machine are asked for once, so that a run
-        that could not be judged does not start."""
+        """Faults of the data."""
         if not dataset.data.is_image:
             return ["metric.fid: needs images, and the data are points; choose metric=modes"]
         channels = dataset.data.shape[0]
         if channels not in (1, 3):
             return [f"metric.fid: needs images of 1 or 3 channels, and these have {channels}; leave metric.fid out"]
-        try:
-            self._network()
-        except ConfigError as error:
-            return list(error.faults)
         return []
+
+    def prepare(self) -> None:
+        """Builds the extractor, so that a run that could not be judged does not start. Raises ConfigError."""
+        self._network()
 
     def evaluate(self, evaluation: Evaluation) -> Figures:
         """Raises ConfigError where the extractor cannot be had, GantrickError where there are too few reals."""

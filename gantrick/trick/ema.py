@@ -63,6 +63,5 @@ class Ema(Component):
                 sources.append(source)
             else:
                 target.copy_(source)
-        change = torch._foreach_sub(sources, targets)
-        torch._foreach_mul_(change, 1 - decay)
-        torch._foreach_add_(targets, change)
+        torch._foreach_mul_(targets, decay)
+        torch._foreach_add_(targets, torch._foreach_mul(sources, 1 - decay))

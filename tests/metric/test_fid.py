@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_the_config_says_what_the_signature_says() -> None:
     yaml = importlib.import_module("yaml")
     options = yaml.safe_load(text)
     assert options.pop("name") == "fid"
+    assert options["extractor"] == "${extractor}", "the data set's choice"
+    options["extractor"] = "inception"
     metric, default = registry.create("metric", "fid", options), FID()
     assert isinstance(metric, FID)
     assert vars(metric) == vars(default)
@@ -201,7 +204,10 @@ def test_check_names_missing_inception_weights_where_they_go_and_what_else_there
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    (fault,) = FID().check(Pictures())
+    assert FID().check(Pictures()) == [], "a check fetches nothing"
+    with pytest.raises(ConfigError) as refused:
+        FID().prepare()
+    (fault,) = refused.value.faults
     assert fault.startswith("metric.fid: inception found no weights and could not download them (no network)")
     assert "pt_inception-2015-12-05-6726825d.pth" in fault
     assert str(tmp_path / "hub" / "checkpoints") in fault
@@ -223,8 +229,8 @@ def test_weights_from_a_file_are_used_and_bad_ones_refused(tmp_path: Path) -> No
     assert other.values != shipped.values
     assert other.values == metric.evaluate(Judged(Pictures(), noise(200, 40))).values  # not with the cached reference
     assert other.protocol["fingerprint"] != shipped.protocol["fingerprint"]
-    (fault,) = FID("digits_cnn", weights=str(tmp_path / "none.pt")).check(Pictures())
-    assert str(tmp_path / "none.pt") in fault
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "none.pt"))):
+        FID("digits_cnn", weights=str(tmp_path / "none.pt")).prepare()
     torch.save({"another": torch.zeros(3)}, tmp_path / "bad.pt")
-    (fault,) = FID("digits_cnn", weights=str(tmp_path / "bad.pt")).check(Pictures())
-    assert str(tmp_path / "bad.pt") in fault
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "bad.pt"))):
+        FID("digits_cnn", weights=str(tmp_path / "bad.pt")).prepare()

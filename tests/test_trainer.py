@@ -1,0 +1,270 @@
+"""Whole runs, small: what they leave behind, what they survive, and how they end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from playing import recipe
+
+from gantrick import checkpoint, registry, sampling
+from gantrick.recipe import Recipe, check
+from gantrick.stages import Component
+from gantrick.tracking.console import Console
+from gantrick.trainer import Diverged, Trainer, run
+from gantrick.types import Figures, GantrickError, Metric
+
+FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100}}
+
+
+def small(*, metric: dict | None = None, **more) -> Recipe:
+    settings = {"steps": 4, "batch_size": 6, "log_every": 2, "eval_every": 2, "sample_every": 2, "checkpoint_every": 2}
+    made = recipe(**{**settings, "wandb": {"mode": "disabled"}, **more}).resolved
+    return check({**made, "metric": FID if metric is None else metric})
+
+
+def train(made: Recipe, folder: Path) -> Path:
+    assert run(made, folder, console=Console(quiet=True)) == 0
+    return folder
+
+
+def rows(folder: Path, *, clock: bool = True) -> list[dict]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    timed = {"seconds", "images_per_second"}
+    return found if clock else [{k: v for k, v in row.items() if k not in timed} for row in found]
+
+
+@pytest.fixture
+def registered() -> Iterator[dict]:
+    """Classes registered by a test are forgotten after it."""
+    before = dict(registry._registered)
+    yield registry._registered
+    registry._registered.clear()
+    registry._registered.update(before)
+
+
+def test_the_run_folder_is_the_contract(tmp_path: Path) -> None:
+    made = small(loss="wgan", regularizer={"gp": {}, "ct": {}}, trick={"cascading": {"scores": 3}, "ema": {}})
+    folder = train(made, tmp_path / "run")
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    grids = {f"samples/{step:07d}.png" for step in (0, 2, 4)}
+    assert names == grids | {
+        "config.yaml", "plan.txt", "status.json", "environment.json", "metrics.jsonl", "evaluation.json",
+        "checkpoints/last.pt", "checkpoints/best.pt",
+    }  # fmt: skip
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == made.resolved
+    assert "trick.cascading" in (folder / "plan.txt").read_text()
+    status = json.loads((folder / "status.json").read_text())
+    assert (status["status"] if "status" in status else status["state"]) == "finished" and status["step"] == 4
+    keys = set().union(*(row.keys() for row in rows(folder)))
+    assert keys >= {
+        "step", "images", "seconds", "fid/digits_cnn", "loss/d", "loss/d_real", "loss/d_fake", "loss/g", "penalty/gp",
+        "penalty/ct", "score/real", "score/fake", "score/real_1", "score/fake_3", "accuracy/d", "grad_norm/d",
+        "grad_norm/g", "lr/d", "lr/g", "images_per_second", "wasserstein",
+    }  # fmt: skip
+    assert [row["step"] for row in rows(folder) if "fid/digits_cnn" in row] == [0, 2, 4]
+    report = json.loads((folder / "evaluation.json").read_text())
+    protocol = report["last"]["protocol"]["fid/digits_cnn"]
+    assert protocol["fakes"] == 100 and protocol["generator"] == "ema" and protocol["fingerprint"]
+    assert report["best"]["figures"]["fid/digits_cnn"] <= report["last"]["figures"]["fid/digits_cnn"]
+    with Image.open(folder / "samples/0000004.png") as picture:
+        assert min(picture.size) >= 200
+
+
+def test_logged_terms_add_up(tmp_path: Path) -> None:
+    made = small(loss="wgan", regularizer={"gp": {}, "r1": {"weight": 0.1}}, metric={}, steps=3, log_every=1)
+    for row in (r for r in rows(train(made, tmp_path / "run")) if "loss/d" in r):
+        parts = row["loss/d_real"] + row["loss/d_fake"] + row["penalty/gp"] + row["penalty/r1"]
+        assert row["loss/d"] == pytest.approx(parts, rel=1e-5)
+        assert row["wasserstein"] == pytest.approx(row["score/real"] - row["score/fake"], rel=1e-5)
+
+
+def test_the_same_seed_repeats_and_evaluation_is_never_noticed(tmp_path: Path) -> None:
+    made = small(trick={"instance_noise": {}, "ema": {}})
+    first, second = train(made, tmp_path / "a"), train(made, tmp_path / "b")
+    assert rows(first, clock=False) == rows(second, clock=False)
+    seldom = check({**made.resolved, "eval_every": 0, "sample_every": 0, "checkpoint_every": 0})
+    third = train(seldom, tmp_path / "c")
+    states = [checkpoint.load(folder / "checkpoints" / "last.pt") for folder in (first, second, third)]
+    for state in states[1:]:
+        for part in ("generator", "discriminator", "components"):
+            assert all(torch.equal(v, state["gan"][part][k]) for k, v in states[0]["gan"][part].items())
+    other = train(check({**made.resolved, "seed": 1}), tmp_path / "d")
+    assert rows(other, clock=False) != rows(first, clock=False)
+
+
+def test_a_figure_is_the_same_after_training(tmp_path: Path) -> None:
+    made = small(trick={"ema": {}})
+    folder = train(made, tmp_path / "run")
+    trained = sampling.load(folder, "last")
+    trainer = Trainer(made, tmp_path / "again", console=Console(quiet=True))
+    trainer.folder.open(made.resolved, "", {})
+    trainer._build()
+    trainer.gan.load_state_dict(trained.gan.state_dict())
+    trainer._evaluate()
+    assert trainer.last["figures"] == json.loads((folder / "evaluation.json").read_text())["last"]["figures"]
+
+
+def test_a_trained_run_draws_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    folder = train(small(trick={"ema": {}}), tmp_path / "run")
+    trained = sampling.load(folder, "last")
+    images = trained.sample(5, seed=3)
+    assert images.shape == (5, 1, 8, 8) and images.abs().max() <= 1
+    assert torch.equal(images, sampling.load(folder, "last").sample(5, seed=3))
+    assert not torch.equal(images, trained.sample(5, seed=4))
+    assert not torch.equal(images, trained.sample(5, seed=3, weights="raw"))
+    batches = list(sampling.draw(trained.gan, 7, 3, batch_size=2))
+    assert [len(b) for b in batches] == [2, 2, 2, 1]
+    torch.testing.assert_close(torch.cat(batches), trained.sample(7, seed=3), rtol=0, atol=1e-6)
+    with pytest.raises(GantrickError, match="keeps no averaged weights"):
+        sampling.load(train(small(), tmp_path / "plain")).sample(1, weights="ema")
+    with pytest.raises(GantrickError, match=r"no config\.yaml"):
+        sampling.load(tmp_path)
+
+
+def test_samples_that_are_not_accepted_are_drawn_again(tmp_path: Path, registered: dict) -> None:
+    class Picky(Component):
+        def accept(self, mask, images, scores):
+            return mask & (torch.arange(len(images)) % 3 == 0)
+
+    registry.register("trick.picky")(Picky)
+    folder = train(small(trick={"picky": {}}, metric={}), tmp_path / "run")
+    assert sampling.load(folder).sample(20).shape == (20, 1, 8, 8)
+
+
+def test_a_metric_that_fails_does_not_end_training(tmp_path: Path, registered: dict) -> None:
+    class Broken(Metric):
+        primary = "broken"
+
+        def evaluate(self, evaluation):
+            raise ZeroDivisionError("no samples")
+
+    class Sound(Metric):
+        primary = "sound"
+
+        def evaluate(self, evaluation):
+            return Figures({"sound": float(evaluation.step)})
+
+    registry.register("metric.broken")(Broken)
+    registry.register("metric.sound")(Sound)
+    folder = train(small(metric={"broken": {"name": "broken"}, "sound": {"name": "sound"}}), tmp_path / "run")
+    assert [row["sound"] for row in rows(folder) if "sound" in row] == [0.0, 2.0, 4.0]
+
+
+def test_best_is_by_the_first_metric(tmp_path: Path, registered: dict) -> None:
+    class Valley(Metric):
+        primary = "valley"
+
+        def evaluate(self, evaluation):
+            return Figures({"valley": abs(evaluation.step - 2) if evaluation.step else math.nan})
+
+    registry.register("metric.valley")(Valley)
+    folder = train(small(metric={"valley": {"name": "valley"}}), tmp_path / "run")
+    assert checkpoint.load(folder / "checkpoints" / "best.pt")["step"] == 2
+    assert checkpoint.load(folder / "checkpoints" / "last.pt")["step"] == 4
+
+
+def test_a_value_that_is_not_finite_stops_the_run_and_names_itself(tmp_path: Path, registered: dict) -> None:
+    class Poison(Component):
+        step = 0
+
+        def schedule(self, step):
+            self.step = step
+
+        def d_penalty(self, inputs):
+            return inputs.fake.scores.sum() * (math.nan if self.step == 5 else 0.0)
+
+    registry.register("trick.poison")(Poison)
+    made = small(trick={"poison": {}}, steps=20, metric={})
+    with pytest.raises(Diverged, match=r"step 5: penalty/poison is not finite.*lower optimizer\.lr"):
+        run(made, tmp_path / "run", console=Console(quiet=True))
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert "failed" in status.values() and "penalty/poison" in status["reason"]
+    kept = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert kept["step"] == 4 and all(torch.isfinite(v).all() for v in kept["gan"]["generator"].values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_first(tmp_path: Path, registered: dict, number: int) -> None:
+    class Visitor(Component):
+        def schedule(self, step):
+            if step == 2:
+                os.kill(os.getpid(), number)
+
+    registry.register("trick.visitor")(Visitor)
+    before = signal.getsignal(number)
+    code = run(small(trick={"visitor": {}}, steps=50), tmp_path / "run", console=Console(quiet=True))
+    assert code == 128 + number and signal.getsignal(number) is before
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert "preempted" in status.values() and status["step"] == 3
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 3
+
+
+def test_a_watching_component_may_stop_the_run(tmp_path: Path, registered: dict) -> None:
+    class Watcher(Component):
+        def watch(self, row):
+            return "seen enough" if row["step"] >= 4 else None
+
+    registry.register("trick.watcher")(Watcher)
+    with pytest.raises(GantrickError, match=r"trick\.watcher: stopped at step 4: seen enough"):
+        run(small(trick={"watcher": {}}, steps=50, metric={}), tmp_path / "run", console=Console(quiet=True))
+
+
+def test_extra_streams_reach_the_component(tmp_path: Path, registered: dict) -> None:
+    seen = []
+
+    class Second(Component):
+        def streams(self):
+            return {"second": 3}
+
+        def d_penalty(self, inputs):
+            seen.append(inputs.real.batch.extra["second"].images.shape)
+            return inputs.fake.scores.sum() * 0
+
+    registry.register("trick.second")(Second)
+    train(small(trick={"second": {}}, steps=2, metric={}), tmp_path / "run")
+    assert set(seen) == {(3, 1, 8, 8)} and len(seen) >= 2
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_learning_rates_follow_their_schedule(tmp_path: Path, schedule: str) -> None:
+    made = small(metric={}, steps=8, log_every=1)
+    optimizer = {**made.resolved["optimizer"], "schedule": schedule, "decay_from": 2, "final": 0.1}
+    folder = train(check({**made.resolved, "optimizer": optimizer}), tmp_path / "run")
+    for row in (r for r in rows(folder) if "lr/g" in r):
+        t = max(0, row["step"] - 1 - 2) / 6  # the rate of the step just made
+        shape = (1 - math.cos(math.pi * t)) / 2 if schedule == "cosine" else t
+        assert row["lr/g"] == pytest.approx(1e-3 * (1 - 0.9 * shape))
+
+
+def test_accumulated_batches_make_the_gradient_of_their_union() -> None:
+    """Two batches of 6 accumulated move as one of 12: no part of this run depends on the batch but through its mean."""
+    from playing import Game
+
+    norm = {"g_norm": "none", "d_norm": "none"}
+    whole = Game(recipe(model=norm), batch_size=12)
+    parts = Game(recipe(model=norm, accumulate=2), batch_size=6)
+    for game in (whole, parts):
+        game.rounds(1)
+    one, two = whole.state(), parts.state()
+    for name in (k for k in one if k.startswith("discriminator.body") or k.startswith("discriminator.head")):
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-5)
+
+
+def test_bf16_trains_with_float32_losses(tmp_path: Path) -> None:
+    made = small(loss="wgan", regularizer={"gp": {}}, precision="bf16")
+    trainer = Trainer(made, tmp_path / "run", console=Console(quiet=True))
+    trainer.folder.open(made.resolved, "", {})
+    trainer._build()
+    record = trainer.play.evaluate("discriminator", *trainer.play.draw("discriminator"))
+    assert record.fake.scores.dtype == torch.float32 and all(v.dtype == torch.float32 for v in record.terms.values())
+    assert all(g.dtype == torch.float32 and torch.isfinite(g).all() for g in record.gradients.values())
+    assert trainer.run() == 0
