@@ -398,7 +398,7 @@ class Metric(ABC):
         """Faults that can be known without fetching anything: one sentence each."""
         return []
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Fetches what evaluating needs, before the run starts. Raises ConfigError where it is not to be had."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from gantrick.layers.dropout import Dropout
 from gantrick.layers.heads import Pool, linear_head, tail
 from gantrick.layers.initialisation import Init, initialisation
 from gantrick.layers.normalization import norm
@@ -30,7 +31,7 @@ def first_spec(
         z_distribution=z_distribution,
         g_norm=norm(g_norm),
         d_norm=norm(d_norm),
-        d_dropout=lambda suggested: nn.Dropout(d_dropout) if d_dropout else nn.Identity(),
+        d_dropout=lambda suggested: Dropout(d_dropout) if d_dropout else nn.Identity(),
         head=linear_head,
         tail=tail(pool),
         g_init=initialisation(init),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gantrick.layers.dropout import Dropout
 from gantrick.stages import Component, Forbidden
 from gantrick.types import Count, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive, Rate
 
@@ -63,11 +64,9 @@ class Ct(Component):
         if isinstance(spec.d_dropout(0.5), nn.Dropout):
             return spec.but("D dropout: the model's own, which regularizer.ct uses")
         if self.dropout == "auto":
-            return spec.but("D dropout: by regularizer.ct, at the architecture's rates", d_dropout=nn.Dropout)
+            return spec.but("D dropout: by regularizer.ct, at the architecture's rates", d_dropout=Dropout)
         rate = self.dropout
-        return spec.but(
-            f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: nn.Dropout(rate)
-        )
+        return spec.but(f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: Dropout(rate))
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         assert inputs.real is not None
