@@ -39,6 +39,11 @@ def first_spec(
     )
 
 
+def with_dropout_rate(spec: NetworkSpec, rate: float | None) -> NetworkSpec:
+    """The spec whose dropout slots suggest this rate in place of the architecture's; None leaves the latter."""
+    return spec if rate is None else spec.but(d_dropout=lambda suggested: spec.d_dropout(rate))
+
+
 def first_size(spec: NetworkSpec) -> int:
     """Input size of G's first layer: z, or the first chunk where a condition cuts z up."""
     return int(getattr(spec.g_condition, "first_size", spec.z_size))

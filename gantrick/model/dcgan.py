@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import NoNorm, needs_bias
-from gantrick.layers.plan import check_images, first_size, first_spec, halvings
+from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
 from gantrick.layers.resampling import Down, Up, down_conv, up_conv
 from gantrick.types import Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
@@ -23,8 +23,8 @@ class DCGAN(Model):
     """G: z -> bottom -> [norm, relu, up-convolution] ... -> tanh; D: [down-convolution, norm, leaky relu 0.2] ...
 
     (arXiv 1511.06434). The bottom has the size of the images halved as often as it stays whole and at least 4 pixels
-    (32 -> 4x4, 28 -> 7x7). Widths are those next to the images and double towards the bottom; null is 64. Depths are
-    the numbers of halvings; null is all of them.
+    (32 -> 4x4, 28 -> 7x7), or, of small images, up to three times down to 2 (16 -> 2x2). Widths are those next to the
+    images and double towards the bottom; null is 64. Depths are the numbers of halvings; null is all of them.
 
     Raises ConfigError for points, and for images that cannot be halved that often.
     """
@@ -52,6 +52,7 @@ class DCGAN(Model):
     init: Init = "normal"
     output: Literal["tanh", "none"] = "tanh"
     d_dropout: Rate = 0.0
+    d_dropout_rate: Rate | None = None
 
     def spec(self, data: DataShape, g_norm: str, d_norm: str) -> NetworkSpec:
         check_images("model.dcgan", data, g_depth=self.g_depth, d_depth=self.d_depth)
@@ -67,11 +68,21 @@ class DCGAN(Model):
         )
 
     def generator(self, spec: NetworkSpec) -> nn.Module:
-        depth = self.g_depth or halvings(spec.data, 4)
+        depth = self.g_depth or _depth(spec.data)
         return Generator(spec, self.g_width or 64, depth, self.up, self.output == "tanh")
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
-        return Discriminator(spec, self.d_width or 64, self.d_depth or halvings(spec.data, 4), self.down)
+        return Discriminator(
+            with_dropout_rate(spec, self.d_dropout_rate),
+            self.d_width or 64,
+            self.d_depth or _depth(spec.data),
+            self.down,
+        )
+
+
+def _depth(data: DataShape) -> int:
+    """As many halvings as leave 4 pixels or more; small images take up to three that leave 2."""
+    return max(halvings(data, 4), min(3, halvings(data, 2)))
 
 
 class Generator(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gantrick.layers.heads import count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import NoNorm, needs_bias
-from gantrick.layers.plan import first_size, first_spec
+from gantrick.layers.plan import first_size, first_spec, with_dropout_rate
 from gantrick.types import ConfigError, Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
 
@@ -47,6 +47,7 @@ class MLP(Model):
     init: Init = "default"
     output: Literal["auto", "tanh", "none"] = "auto"
     d_dropout: Rate = 0.0
+    d_dropout_rate: Rate | None = None
 
     def spec(self, data: DataShape, g_norm: str, d_norm: str) -> NetworkSpec:
         faults = [
@@ -72,7 +73,7 @@ class MLP(Model):
         return Generator(spec, self.g_width or 128, self.g_depth or 3, tanh)
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
-        return Discriminator(spec, self.d_width or 128, self.d_depth or 3)
+        return Discriminator(with_dropout_rate(spec, self.d_dropout_rate), self.d_width or 128, self.d_depth or 3)
 
 
 class Generator(nn.Module):

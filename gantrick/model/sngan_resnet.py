@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gantrick.layers.blocks import DiscriminatorBlock, GeneratorBlock
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
-from gantrick.layers.plan import check_images, first_size, first_spec, halvings
+from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
 from gantrick.layers.resampling import Down, Up
 from gantrick.types import Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
@@ -59,6 +59,7 @@ class SNGANResNet(Model):
     init: Init = "xavier"
     output: Literal["tanh", "none"] = "tanh"
     d_dropout: Rate = 0.0
+    d_dropout_rate: Rate | None = None
 
     def spec(self, data: DataShape, g_norm: str, d_norm: str) -> NetworkSpec:
         check_images("model.sngan_resnet", data, g_depth=self.g_depth)
@@ -88,7 +89,11 @@ class SNGANResNet(Model):
         else:
             depth = self.d_depth or max(5, ups + 1)
             widths, halved = [(self.d_width or 64) << min(i, 4) for i in range(depth)], min(max(5, ups), possible)
-        return Discriminator(spec, widths, [self.down if i < halved else None for i in range(len(widths))])
+        return Discriminator(
+            with_dropout_rate(spec, self.d_dropout_rate),
+            widths,
+            [self.down if i < halved else None for i in range(len(widths))],
+        )
 
 
 class Generator(nn.Module):

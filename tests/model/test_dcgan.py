@@ -50,7 +50,7 @@ def test_the_published_networks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "bottom"), [(8, 4), (16, 4), (28, 7), (32, 4), (48, 6), (64, 4), (96, 6), (128, 4), (256, 4)]
+    ("size", "bottom"), [(8, 2), (16, 2), (28, 7), (32, 4), (48, 6), (64, 4), (96, 6), (128, 4), (256, 4)]
 )
 def test_sizes(size: int, bottom: int) -> None:
     model = DCGAN(**SMALL)
@@ -67,9 +67,9 @@ def test_a_rectangle() -> None:
     model = DCGAN(**SMALL)
     spec = model.spec(DataShape((3, 16, 40)), "batch", "none")
     generator, discriminator = model.generator(spec), model.discriminator(spec)
-    images = generator(torch.randn(2, 5), [None] * 2)
+    images = generator(torch.randn(2, 5), [None] * 3)
     assert images.shape == (2, 3, 16, 40)
-    assert discriminator(images).shape == (2, discriminator.features) == (2, 6 * 4 * 10)
+    assert discriminator(images).shape == (2, discriminator.features) == (2, 12 * 2 * 5)
 
 
 @pytest.mark.parametrize(("up", "down"), product(get_args(Up), get_args(Down)))
@@ -78,11 +78,11 @@ def test_every_choice_of_layers_builds_and_trains(up: Up, down: Down, norm: str)
     model = DCGAN(**SMALL, up=up, down=down, pool="mean")
     spec = model.spec(DataShape((1, 16, 16)), norm, norm)
     generator, discriminator = model.generator(spec), model.discriminator(spec)
-    features = discriminator(generator(torch.randn(4, 5), [None] * 2))
+    features = discriminator(generator(torch.randn(4, 5), [None] * 3))
     features.square().sum().backward()
     for network in (generator, discriminator):
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
-    assert discriminator.features == 6
+    assert discriminator.features == 12
 
 
 def test_norms_and_biases() -> None:
@@ -148,6 +148,9 @@ def test_dropout_follows_every_activation_of_d() -> None:
     assert asked == [0.5, 0.5, 0.5]
     discriminator.dropouts[-1] = Zero()
     assert not discriminator(torch.randn(2, 3, 32, 32)).any()  # the features are what is left after the last slot
+    asked.clear()
+    DCGAN(d_dropout_rate=0.2).discriminator(spec.but(d_dropout=lambda rate: asked.append(rate) or nn.Identity()))
+    assert asked == [0.2, 0.2, 0.2]
     model = DCGAN(d_dropout=0.3)
     assert [m.p for m in model.discriminator(model.spec(spec.data, "none", "none")).dropouts] == [0.3] * 3
 
@@ -167,7 +170,7 @@ def test_depths_and_output() -> None:
 def test_packs() -> None:
     model = DCGAN(**SMALL)
     spec = model.spec(DataShape((3, 16, 16)), "batch", "none").but(d_channels=6)
-    assert model.discriminator(spec)(torch.randn(2, 6, 16, 16)).shape == (2, 6 * 16)
+    assert model.discriminator(spec)(torch.randn(2, 6, 16, 16)).shape == (2, 12 * 4)
 
 
 def test_channels_last_bf16_and_copies() -> None:

@@ -67,7 +67,7 @@ def test_both_passes_are_pulled() -> None:
 def test_without_dropout_it_is_nothing() -> None:
     """p = 0: both passes agree, so max(0, −M′) = 0."""
     game = Game(recipe("wgan", {"ct": {"dropout": 0.0}}))
-    assert [layer.p for layer in dropouts(game.gan.discriminator).values()] == [0.0]
+    assert [layer.p for layer in dropouts(game.gan.discriminator).values()] == [0.0, 0.0]
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.terms["penalty/ct"].item() == pytest.approx(0.0, abs=1e-12)
 
@@ -84,7 +84,7 @@ def test_interval_and_strength() -> None:
 @pytest.mark.parametrize(
     ("model", "size", "rates"),
     [
-        ({}, 8, [0.5]),
+        ({}, 8, [0.5, 0.5]),
         ({}, 32, [0.5, 0.5, 0.5]),
         (SNGAN, 32, [0.2, 0.5, 0.5]),
     ],
@@ -158,7 +158,8 @@ def test_the_two_passes_have_masks_of_their_own() -> None:
 
 def test_by_hand_in_a_game() -> None:
     """The term of a real D turn from the two outputs that D gave, which a hook wrote down."""
-    game = Game(recipe("wgan", {"ct": {"margin": 0.001}}, {"cascading": {"scores": 3, "weights": "geometric"}}))
+    cascade = {"cascading": {"scores": 3, "weights": "geometric"}}
+    game = Game(recipe("wgan", {"ct": {"margin": 0.001}}, cascade, model={"init": "orthogonal"}))
     said: list[DiscriminatorOutput] = []
     game.gan.discriminator.register_forward_hook(lambda d, args, out: said.append(out))
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
