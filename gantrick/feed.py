@@ -26,6 +26,7 @@ class Feed:
     def __init__(self, samples: Samples, device: torch.device, seed: int, flip: bool = False):
         self.images = samples.images.to(device)
         self.labels = None if samples.labels is None else samples.labels.to(device)
+        self.samples = Samples(self.images, self.labels)  # for another feed of the same, without another copy
         self.device, self.seed, self.flip = device, seed, flip
         self.epoch, self.position = 0, 0
         self._shuffle()

@@ -98,8 +98,11 @@ def _norms(model: Model, components: Mapping[str, Component]) -> tuple[str, str,
     return g_norm, d_norm, notes
 
 
-def bring_together(recipe: Recipe) -> Assembly:
-    """Creates the parts and lets each component's `build` speak. Raises ConfigError with every refusal at once."""
+def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
+    """Creates the parts and lets each component's `build` speak. Raises ConfigError with every refusal at once.
+
+    data: the shape of the data where it is known already; the data set is then not looked at.
+    """
     dataset: Dataset = recipe.dataset.create()
     model: Model = recipe.model.create()
     components: dict[str, Component] = {
@@ -109,7 +112,8 @@ def bring_together(recipe: Recipe) -> Assembly:
         component.label = f"loss.{part.name}" if part.group == "loss" else part.label
     metrics: dict[str, Metric] = {part.key: part.create() for part in recipe.metrics}
 
-    data: DataShape = dataset.data
+    known = data is not None
+    data = data or dataset.data
     facts = {"images" if data.is_image else "points": f"dataset.{recipe.dataset.name}"}
     if data.classes:
         facts["labels"] = f"dataset.{recipe.dataset.name}"
@@ -120,7 +124,7 @@ def bring_together(recipe: Recipe) -> Assembly:
         facts["d.batch_statistics"] = "model.d_norm=batch"
 
     faults = refusals(components, facts, registry.providers)
-    for metric in metrics.values():
+    for metric in () if known else metrics.values():
         faults += metric.check(dataset)
     spec = None
     try:
@@ -200,7 +204,8 @@ class GAN:
         groups = self.stages.one("param_groups")
         parameters: Any = groups(player, network) if groups else list(network.parameters())
         options = dict(choice.options)
-        if choice.name.lower() in ("adam", "adamw", "sgd") and self.device.type in ("cpu", "cuda"):
+        fusible = choice.name.lower() in ("adam", "adamw", "sgd") and self.device.type in ("cpu", "cuda")
+        if fusible and not options.get("foreach") and not options.get("differentiable"):
             options.setdefault("fused", True)
         optimizer = choice.cls(parameters, **options)
         wrapped: torch.optim.Optimizer = self.stages.chain("wrap_optimizer", optimizer, player)
@@ -219,7 +224,7 @@ class GAN:
     @contextmanager
     def frozen(self, player: Player) -> Iterator[None]:
         """The player's own parameters take no gradient inside."""
-        parameters = list(self.parameters[player].values())
+        parameters = [p for p in self.parameters[player].values() if p.requires_grad]
         for parameter in parameters:
             parameter.requires_grad_(False)
         try:
@@ -327,8 +332,9 @@ def plan(recipe: Recipe) -> str:
         ("latents", f"{spec.z_size} dimensions, {spec.z_distribution}"),
         (
             "steps",
-            f"{settings.steps:,}, each {settings.d_steps} D and {settings.g_steps} G "
-            f"turn{'s' if settings.g_steps > 1 else ''} of {settings.batch_size}",
+            f"{settings.steps:,}, each {settings.d_steps} × D on {settings.batch_size}, "
+            f"{settings.g_steps} × G on {settings.generator_batch_size or settings.batch_size}"
+            + (f", {settings.accumulate} batches a move" if settings.accumulate > 1 else ""),
         ),
     ]
     for player in PLAYERS:

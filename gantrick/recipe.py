@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from gantrick import registry
-from gantrick.types import ConfigError, Count, Fraction, GantrickError, NonNegative, Positive, Whole
+from gantrick.types import ConfigError, Count, Fraction, GantrickError, Whole
 
 SINGLE = ("model", "loss", "dataset")
 OWN_KEYS = ("optimizer", "wandb", "imports", "published", "extractor")
@@ -300,6 +300,3 @@ def check(config: Mapping[str, Any]) -> Recipe:
         wandb=Wandb(**wandb),
         resolved=config,
     )
-
-
-__all__ = ["NonNegative", "Positive", "Recipe", "Settings", "check"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,10 @@ from gantrick import checkpoint
 from gantrick.feed import stream
 from gantrick.gan import GAN, bring_together, resolve_device
 from gantrick.recipe import Recipe, check
-from gantrick.types import GantrickError, Latents
+from gantrick.types import DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
+PATIENCE = 100  # rounds without a single sample accepted
 
 
 def generator_of(gan: GAN, weights: Weights | None = None) -> tuple[nn.Module, str]:
@@ -41,6 +43,19 @@ def apart(device: torch.device, seed: int) -> Iterator[None]:
         checkpoint.restore_random_states(states, device)
 
 
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """The networks in evaluation mode inside, and as they were afterwards."""
+    modes = [(network, network.training) for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, training in modes:
+            network.train(training)
+
+
 @torch.no_grad()
 def draw(gan: GAN, count: int, seed: int, batch_size: int = 256, weights: Weights | None = None) -> Iterator[Tensor]:
     """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all.
@@ -48,33 +63,29 @@ def draw(gan: GAN, count: int, seed: int, batch_size: int = 256, weights: Weight
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
     """
     network, _ = generator_of(gan, weights)
-    stages, left, round_ = gan.stages, count, 0
-    modes = [(module, module.training) for module in (network, gan.discriminator)]
-    try:
-        while left > 0:
-            with apart(gan.device, stream(seed, f"draw {round_}")):
-                source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
-                latents = stages.chain("truncate", gan.latents(left, source))
-                for start in range(0, left, batch_size):
-                    for module, _ in modes:
-                        module.eval()
-                    part = Latents(
-                        latents.z[start : start + batch_size],
-                        None if latents.labels is None else latents.labels[start : start + batch_size],
-                    )
-                    images = network(stages.chain("refine_latents", part, network, gan.discriminator))
-                    if stages["accept"]:
-                        scores = gan.discriminator(images, part.labels).scores
-                        images = images[stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)]
-                    for module, training in modes:  # whoever holds the iterator may train between two batches
-                        module.train(training)
-                    if len(images):
-                        left -= len(images)
-                        yield images
-            round_ += 1
-    finally:
-        for module, training in modes:
-            module.train(training)
+    stages, left = gan.stages, count
+    for round_ in itertools.count():
+        source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
+        with apart(gan.device, stream(seed, f"draw {round_}")):
+            latents = stages.chain("truncate", gan.latents(left, source))
+        for start in range(0, left, batch_size):
+            part = Latents(
+                latents.z[start : start + batch_size],
+                None if latents.labels is None else latents.labels[start : start + batch_size],
+            )
+            # Nothing stays changed while the caller holds a batch: it may train, draw, or never come back.
+            with apart(gan.device, stream(seed, f"draw {round_} {start}")), evaluating(network, gan.discriminator):
+                images = network(stages.chain("refine_latents", part, network, gan.discriminator))
+                if stages["accept"]:
+                    scores = gan.discriminator(images, part.labels).scores
+                    images = images[stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)]
+            if len(images):
+                left -= len(images)
+                yield images
+        if left == 0:
+            return
+        if left == count and round_ == PATIENCE:
+            raise GantrickError("drawing: every sample was refused; leave the component that accepts samples out")
 
 
 class Trained:
@@ -102,6 +113,9 @@ def load(run: str | Path, which: str = "best", device: str = "auto") -> Trained:
     if which == "best" and not path.is_file():
         path = path.with_name("last.pt")
     state = checkpoint.load(path)
-    gan = GAN(bring_together(recipe), resolve_device(device))
+    data = DataShape(tuple(state["data"]["shape"]), state["data"]["classes"])
+    place = resolve_device(device)
+    with apart(place, 0):
+        gan = GAN(bring_together(recipe, data), place)
     gan.load_state_dict(state["gan"])
     return Trained(recipe, gan, int(state["step"]), folder)

@@ -66,7 +66,7 @@ def _table() -> dict[str, Stage]:
         Stage("update_rule", "update", one, ("play",), "nothing; moves the players"),
         Stage("gradients", "update", chain, ("gradients", "player"), "named gradients"),
         Stage("project", "update", each, ("player", "network"), "nothing; weights, after every move"),
-        Stage("adapt", "after", each, ("record",), "nothing; own buffers, once per accepted update"),
+        Stage("adapt", "after", each, ("records",), "nothing; own buffers, once per move, of the batches it averaged"),
         Stage("sync", "after", one, ("generator", "discriminator"), "nothing; writes trained weights"),
         Stage("average", "after", each, ("generator", "discriminator"), "nothing; reads trained weights"),
         Stage("watch", "watch", each, ("row",), "None to go on, or a reason to stop"),
@@ -170,7 +170,7 @@ def check_class(cls: type[Component], label: str) -> None:
 
 
 class Arrangement:
-    """Who acts in which stage. Made by `arrange`; holds the bound methods, so that a step looks nothing up."""
+    """Who acts in which stage. Holds the bound methods, so that a step looks nothing up."""
 
     def __init__(self, components: Mapping[str, Component]):
         self.components = dict(components)
@@ -202,16 +202,14 @@ class Arrangement:
         return calls[0] if calls else None
 
     def penalties(self, stage: str, step: int) -> Iterable[tuple[str, float, Callable[..., Tensor]]]:
-        """(label, factor, call) of each penalty due at this step; lazy ones are scaled by their interval."""
+        """(label, factor, call) of each penalty; a lazy one has weight × interval when it is due and 0 in between."""
         for component, call in zip(self.actors[stage], self._calls[stage], strict=True):
-            if component.weight != 0 and step % component.interval == 0:
-                yield component.label, component.weight * component.interval, call
+            if component.weight != 0:
+                due = step % component.interval == 0
+                yield component.label, component.weight * component.interval * due, call
 
     def needs(self, tag: str) -> bool:
         return any(tag in component.needs for component in self.components.values())
-
-    def provides(self, tag: str) -> bool:
-        return any(tag in component.provides for component in self.components.values())
 
 
 RUN_TAGS = frozenset({"real_in_g", "second_order"})  # needs that the run itself answers

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrick.gan import GAN
-from gantrick.layers.normalization import commit, unrecorded
+from gantrick.layers.normalization import commit, take, unrecorded
 from gantrick.types import Batch, DiscriminatorOutput, Judged, Latents, PenaltyInputs, Player, Record, Scored, Targets
 
 OPPONENT: dict[Player, Player] = {"discriminator": "generator", "generator": "discriminator"}
@@ -53,8 +53,11 @@ class Play:
             sync(self.gan.generator, self.gan.discriminator)
         self.stages.all("average", self.gan.generator, self.gan.discriminator)
 
-    def turn(self, player: Player) -> None:
+    def prepare(self, player: Player) -> None:
         self.stages.all("prepare", player, self.gan.networks[player])
+
+    def turn(self, player: Player) -> None:
+        self.prepare(player)
         self.move(player, [self.evaluate(player, *self.draw(player)) for _ in range(self.accumulate)])
 
     def evaluate(
@@ -66,7 +69,8 @@ class Play:
         create_graph: bool = False,
     ) -> Record:
         networks: Mapping[Player, Any] = self.gan.networks if parameters is None else self.gan.at(parameters)
-        own = {**self.gan.parameters[player], **(parameters or {}).get(player, {})}
+        present = {name: p for name, p in self.gan.parameters[player].items() if p.requires_grad}
+        own = {**present, **(parameters or {}).get(player, {})}
         g, d = networks["generator"], networks["discriminator"]
         with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]):
             with self._autocast():
@@ -81,25 +85,27 @@ class Play:
         found = torch.autograd.grad(objective, list(own.values()), create_graph=create_graph, allow_unused=True)
         gradients = {name: gradient for name, gradient in zip(own, found, strict=True) if gradient is not None}
         diagnostics = {f"loss/{player[0]}": objective.detach(), **self._diagnostics(scored, real_judged, fake_judged)}
-        return Record(player, terms, diagnostics, gradients, real_judged, fake_judged)
+        statistics = take(self.gan.generator) + take(self.gan.discriminator)
+        return Record(player, terms, diagnostics, gradients, real_judged, fake_judged, statistics)
 
     def move(self, player: Player, records: Sequence[Record]) -> None:
         network, optimizer = self.gan.networks[player], self.gan.optimizers[player]
         gradients = dict(records[0].gradients)
-        for name in gradients if len(records) > 1 else ():
-            gradients[name] = torch.stack([r.gradients[name] for r in records]).mean(0)
+        if len(records) > 1:
+            for name in {name: None for record in records for name in record.gradients}:
+                found = [record.gradients[name] for record in records if name in record.gradients]
+                gradients[name] = torch.stack(found).sum(0) / len(records)
         gradients = self.stages.chain("gradients", gradients, player)
         for name, parameter in self.gan.parameters[player].items():
-            parameter.grad = gradients.get(name)
+            parameter.grad = _laid_out_like(parameter, gradients.get(name))
         norm = torch.nn.utils.get_total_norm(list(gradients.values()))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.stages.all("project", player, network)
-        commit(self.gan.generator)
-        commit(self.gan.discriminator)
         for record in records:
-            self.stages.all("adapt", record)
+            commit(list(record.statistics))
             self.observe(record, norm)
+        self.stages.all("adapt", records)
 
     def _score(
         self, player: Player, d: nn.Module, real: Batch | None, fake: Batch, latents: Latents
@@ -153,8 +159,12 @@ class Play:
 
         weights = self.gan.discriminator.score_weights
         inputs = PenaltyInputs(player, real, fake, critic, generate, weights, self.step)
-        due = self.stages.penalties(f"{player[0]}_penalty", self.step)
-        return {f"penalty/{label.partition('.')[2]}": factor * call(inputs) for label, factor, call in due}
+        terms: dict[str, Tensor] = {}
+        for label, factor, call in self.stages.penalties(f"{player[0]}_penalty", self.step):
+            short = f"penalty/{label.partition('.')[2]}"
+            value = factor * call(inputs) if factor else fake.scores.new_zeros(())
+            terms[short if short not in terms else f"penalty/{label}"] = value
+        return terms
 
     @torch.no_grad()
     def _diagnostics(self, scored: Scored, real: Judged | None, fake: Judged) -> dict[str, Tensor]:
@@ -171,6 +181,13 @@ class Play:
 
     def _autocast(self) -> Any:
         return nullcontext() if self.dtype is None else torch.autocast(self.gan.device.type, self.dtype)
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
+    """Fused optimizers walk through memory: a gradient in another memory format would move the wrong weights."""
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _like(judged: Judged, value: float) -> Tensor:

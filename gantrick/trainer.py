@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import signal
 import time
 import traceback
@@ -23,12 +25,12 @@ from gantrick.meter import Meter
 from gantrick.recipe import Recipe
 from gantrick.sampling import apart, draw, generator_of
 from gantrick.step import Play
-from gantrick.tracking.console import Console
+from gantrick.tracking.console import Console, duration
 from gantrick.tracking.environment import environment
 from gantrick.tracking.folder import RunFolder
 from gantrick.tracking.grid import save_grid
 from gantrick.tracking.wandb_log import WandbLog
-from gantrick.types import Batch, Dataset, GantrickError, Latents, Player, Record, Samples
+from gantrick.types import Batch, ConfigError, Dataset, GantrickError, Latents, Player, Record, Samples
 
 GRID = 64  # samples in a grid
 POINTS = 2500  # points in a scatter picture
@@ -95,7 +97,7 @@ class Trainer:
         self.console = console or Console()
         self.assembly: Assembly = gan_module.preflight(recipe)
         if (folder / "metrics.jsonl").exists():
-            raise GantrickError(f"{folder}: already holds a run; take another folder, or leave hydra.run.dir out")
+            raise ConfigError(f"{folder}: already holds a run; take another folder, or leave hydra.run.dir out")
         for metric in self.assembly.metrics.values():
             metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
@@ -110,6 +112,7 @@ class Trainer:
         self.best = Best() if first is None else Best(first.primary, first.lower_is_better)
         self.last: dict[str, Any] = {}
         self._latest: dict[str, float] = {}
+        self._logged = (0, 0.0)  # images and seconds at the last log
 
     def samples(self, split: Literal["train", "test"]) -> Samples:
         if split not in self._samples:
@@ -126,10 +129,10 @@ class Trainer:
         )
         code = 1
         try:
-            self._build()
-            self._start_wandb()
-            self._tell()
-            with self._signals():
+            with self._signals(), self._deterministic():
+                self._build()
+                self._start_wandb()
+                self._tell()
                 self.console.start(settings.steps, self.step, self.best.name)
                 code = self._train()
         except GantrickError as error:
@@ -148,8 +151,6 @@ class Trainer:
 
     def _build(self) -> None:
         settings = self.recipe.settings
-        if settings.deterministic:
-            torch.use_deterministic_algorithms(True)
         torch.manual_seed(stream(settings.seed, "weights"))
         self.gan = GAN(self.assembly, self.device)
         torch.manual_seed(stream(settings.seed, "training"))
@@ -159,7 +160,8 @@ class Trainer:
         self.extra: dict[str, tuple[int, Feed]] = {}
         for component in self.assembly.stages["streams"]:
             for name, size in component.streams().items():  # type: ignore[operator]
-                self.extra[name] = (size, Feed(train, self.device, stream(settings.seed, f"data {name}")))
+                own = stream(settings.seed, f"data {component.label} {name}")
+                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip))
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,
@@ -170,6 +172,7 @@ class Trainer:
             accumulate=settings.accumulate,
             autocast=self.dtype,
         )
+        self.gan.stages.all("schedule", self.step)
 
     def _draw(self, player: Player) -> tuple[Batch | None, Latents]:
         settings = self.recipe.settings
@@ -193,7 +196,6 @@ class Trainer:
             self._evaluate()
             self._grid()
             self._save("last")
-        since, done = time.monotonic(), self.step
         optimizers = self.recipe.optimizers
         while self.step < settings.steps:
             if optimizers.schedule != "constant":
@@ -201,22 +203,25 @@ class Trainer:
             started = time.monotonic()
             self.play.round(self.step)
             self.step += 1
+            final = self.step == settings.steps
+            logging = final or self.step % settings.log_every == 0
+            values = self.meter.read() if logging else {}  # waits for the device
             self.seconds += time.monotonic() - started
             self.console.step(self.step, {})
-            final = self.step == settings.steps
-            if final or self.step % settings.log_every == 0:
-                now = time.monotonic()
-                self._log((self.step - done) / max(now - since, 1e-9))
-                if (reason := self._watch()) is not None:
-                    raise GantrickError(reason)
+            if logging:
+                self._log(values)
             if final or _due(self.step, settings.sample_every):
                 self._grid()
             if final or _due(self.step, settings.eval_every):
                 self._evaluate()
             if final or _due(self.step, settings.checkpoint_every):
                 self._save("last")
-            if final or self.step % settings.log_every == 0:
-                since, done = time.monotonic(), self.step
+            if logging and not final and (reason := self._watch()) is not None:
+                self._save("last")
+                self.folder.status("finished", self.step, reason)
+                self.console.event(reason)
+                self._summary()
+                return 0
             if self.stopped_by is not None and not final:
                 return self._preempted()
         self.folder.status("finished", self.step)
@@ -231,14 +236,14 @@ class Trainer:
         if self.wandb is not None:
             self.wandb.log(row)
 
-    def _log(self, steps_per_second: float) -> None:
-        values = self.meter.read()
+    def _log(self, values: dict[str, float]) -> None:
         for player, optimizer in self.gan.optimizers.items():
             values[f"lr/{player[0]}"] = optimizer.param_groups[0]["lr"]
-        settings = self.recipe.settings
-        values["images_per_second"] = steps_per_second * settings.batch_size * settings.d_steps * settings.accumulate
+        images, seconds = self._logged
+        values["images_per_second"] = (self.images - images) / max(self.seconds - seconds, 1e-9)
+        self._logged = (self.images, self.seconds)
         self._row(values)
-        self._latest = values
+        self._latest |= values
         self.folder.status("running", self.step)
         self.console.step(self.step, values)
         self._stop_if_bad()
@@ -247,7 +252,7 @@ class Trainer:
         for component in self.assembly.stages["watch"]:
             verdict = component.watch({"step": self.step, **self._latest})  # type: ignore[operator]
             if verdict is not None:
-                return f"{component.label}: stopped at step {self.step}: {verdict}"
+                return f"stopped at step {self.step} by {component.label}: {verdict}"
         return None
 
     def _evaluate(self) -> None:
@@ -265,8 +270,9 @@ class Trainer:
             except Exception as error:
                 self.console.warn(f"metric.{key}: no figure at step {self.step}: {type(error).__name__}: {error}")
                 continue
-            figures |= found.values
-            protocols |= {name: dict(found.protocol) for name in found.values}
+            figures |= {name: float(value) for name, value in found.values.items()}
+            protocol = json.loads(json.dumps(dict(found.protocol), default=str))  # plain: it goes into a checkpoint
+            protocols |= dict.fromkeys(found.values, protocol)
             for picture in found.pictures:
                 if self.wandb is not None:
                     self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
@@ -275,6 +281,7 @@ class Trainer:
             return
         self._row(figures)
         self.console.step(self.step, figures)
+        self._latest |= figures
         self.last = {"step": self.step, "figures": figures, "protocol": protocols}
         value = figures.get(self.best.name or "", math.nan)
         if self.best.improves(value):
@@ -312,6 +319,7 @@ class Trainer:
             "best": {"step": self.best.step, "value": self.best.value, "figures": self.best.figures},
             "wandb": None if self.wandb is None else self.wandb.id,
             "recipe": self.recipe.hash,
+            "data": {"shape": list(self.assembly.spec.data.shape), "classes": self.assembly.spec.data.classes},
         }
 
     def _save(self, name: str) -> None:
@@ -360,6 +368,20 @@ class Trainer:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def _deterministic(self) -> Iterator[None]:
+        """torch's deterministic algorithms inside, where they are asked for."""
+        if not self.recipe.settings.deterministic:
+            yield
+            return
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
     # --- what a run tells ----------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
@@ -379,7 +401,7 @@ class Trainer:
                 + "×".join(str(n) for n in self.assembly.spec.data.shape),
                 "model": f"{self.recipe.model.name}, G {sizes['generator']:,}, D {sizes['discriminator']:,} parameters",
                 "device": f"{name}{threads}, {precision}",
-                "steps": f"{settings.steps:,} of {per_step * 1e3:.0f} ms: about {_duration(estimate)} and evaluations",
+                "steps": f"{settings.steps:,} of {per_step * 1e3:.0f} ms: about {duration(estimate)} and evaluations",
                 "folder": str(self.folder.path),
             }
         )
@@ -463,16 +485,13 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
     """The type that networks compute in; None is float32. auto: bf16 on a GPU that has it, float32 elsewhere."""
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        precision = "float32"
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return torch.bfloat16 if precision == "bf16" else None
 
 

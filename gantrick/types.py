@@ -208,7 +208,8 @@ class Record:
     """What one evaluation of a player found; nothing has been moved yet.
 
     terms: scalars by name, summed to the player's objective. diagnostics: scalars to look at, not part of it.
-    gradients: by the parameter's name within the player's network.
+    gradients: by the parameter's name within the player's network. statistics: what batch normalisations saw; a move
+    writes it.
     """
 
     player: Player
@@ -217,14 +218,18 @@ class Record:
     gradients: Mapping[str, Tensor]
     real: Judged | None
     fake: Judged
+    statistics: Sequence[Any] = ()
 
 
 class Play(Protocol):
-    """The running game as an update rule sees it: `draw`, `evaluate` (pure) and `move` one by one, or a `turn`."""
+    """The running game as an update rule sees it: `prepare`, `draw`, `evaluate` (pure), `move`, or a whole `turn`."""
 
     step: int
     d_steps: int
     g_steps: int
+
+    def prepare(self, player: Player) -> None:
+        """Due once before each move of a player: spectral norm's power iteration and its like."""
 
     def draw(self, player: Player) -> tuple[Batch | None, Latents]:
         """The next reals and latents of a player's turn; in G's no reals unless a component needs `real_in_g`."""

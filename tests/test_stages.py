@@ -122,7 +122,16 @@ def test_lazy_penalties_are_scaled_by_their_interval() -> None:
     lazy = Penalty()
     lazy.weight, lazy.interval = 3.0, 4
     arrangement = Arrangement(labelled(p=lazy))
-    assert [f for step in range(8) for _, f, _ in arrangement.penalties("d_penalty", step)] == [12.0, 12.0]
+    assert [f for step in range(8) for _, f, _ in arrangement.penalties("d_penalty", step)] == [
+        12.0,
+        0,
+        0,
+        0,
+        12.0,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_every_stage_is_called_by_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

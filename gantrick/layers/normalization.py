@@ -1,7 +1,7 @@
 """Normalisation layers, all called as norm(h, condition); the plain ones here ignore the condition.
 
-Batch normalisation keeps its moving statistics out of the forward pass: a forward only remembers what it saw, and
-`commit` writes it. So an objective can be evaluated any number of times before a move is accepted.
+Batch normalisation keeps its moving statistics out of the forward pass: a forward only remembers what it saw, `take`
+hands that over and `commit` writes it. So an objective can be evaluated any number of times before a move is accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class BatchNorm(nn.Module):
     """γ (h − μ) / √(σ² + ε) + β per channel of `(B, C)` or `(B, C, H, W)`   (Ioffe & Szegedy, arXiv 1502.03167).
 
     μ and σ² are the batch's in training and the running ones in evaluation. A training forward leaves the batch's mean
-    and unbiased variance in `batch` until `commit` moves the running ones by them; of several forwards the last counts.
+    and unbiased variance in `seen` until `take` takes them away.
     """
 
     running_mean: Tensor
@@ -34,7 +34,7 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self.batch: tuple[Tensor, Tensor] | None = None  # (mean, unbiased variance), waiting for `commit`
+        self.seen: list[tuple[Tensor, Tensor]] = []  # (mean, unbiased variance) of each forward, waiting for `take`
         self.recording = True
 
     def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -45,7 +45,7 @@ class BatchNorm(nn.Module):
         # Fresh each time: the graph of an earlier forward holds its own, and 1·new + 0·old keeps no NaN of a bad batch.
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         out = F.batch_norm(h, mean, var, self.weight, self.bias, True, 1.0, EPS)
-        self.batch = mean, var
+        self.seen.append((mean, var))
         return out
 
 
@@ -53,23 +53,37 @@ def _batch_norms(network: nn.Module) -> list[BatchNorm]:
     return [module for module in network.modules() if isinstance(module, BatchNorm)]
 
 
-@torch.no_grad()
-def commit(network: nn.Module, momentum: float = 0.1) -> None:
-    """running ← (1 − momentum) · running + momentum · batch, in each batch normalisation where a batch waits."""
-    running: list[Tensor] = []
-    batch: list[Tensor] = []
+Statistics = list[tuple[BatchNorm, Tensor, Tensor]]
+
+
+def take(network: nn.Module) -> Statistics:
+    """(layer, mean, variance) of every training forward since the last taking, in order; nothing waits afterwards."""
+    taken: Statistics = []
     for layer in _batch_norms(network):
-        if layer.batch is not None:
-            running += [layer.running_mean, layer.running_var]
-            batch += layer.batch
-            layer.batch = None
-    if running:
-        torch._foreach_lerp_(running, batch, momentum)
+        taken += [(layer, mean, var) for mean, var in layer.seen]
+        layer.seen = []
+    return taken
+
+
+@torch.no_grad()
+def commit(statistics: Statistics, momentum: float = 0.1) -> None:
+    """running ← (1 − momentum) · running + momentum · batch, once for each forward, in order."""
+    while statistics:
+        now: dict[int, tuple[BatchNorm, Tensor, Tensor]] = {}
+        later: Statistics = []
+        for entry in statistics:
+            if id(entry[0]) in now:
+                later.append(entry)
+            else:
+                now[id(entry[0])] = entry
+        running = [t for layer, _, _ in now.values() for t in (layer.running_mean, layer.running_var)]
+        torch._foreach_lerp_(running, [t for _, mean, var in now.values() for t in (mean, var)], momentum)
+        statistics = later
 
 
 @contextmanager
 def unrecorded(network: nn.Module) -> Iterator[None]:
-    """Training forwards inside leave nothing for `commit`, and what waited for it before stays."""
+    """Training forwards inside leave nothing for `take`, and what waited for it before stays."""
     layers = [layer for layer in _batch_norms(network) if layer.recording]
     for layer in layers:
         layer.recording = False

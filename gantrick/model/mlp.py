@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantrick import papers
 from gantrick.layers.heads import count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import NoNorm, needs_bias
@@ -25,15 +26,7 @@ class MLP(Model):
     Raises ConfigError where instance normalisation is asked for: a hidden unit has no positions to normalise over.
     """
 
-    paper: ClassVar[Paper] = Paper(
-        key="goodfellow2014gan",
-        title="Generative Adversarial Nets",
-        authors="Ian J. Goodfellow and Jean Pouget-Abadie and Mehdi Mirza and Bing Xu and David Warde-Farley"
-        " and Sherjil Ozair and Aaron Courville and Yoshua Bengio",
-        year=2014,
-        arxiv="1406.2661",
-        venue="Advances in Neural Information Processing Systems",
-    )
+    paper: ClassVar[Paper] = papers.GAN
     auto_norms: ClassVar[tuple[str, str, str]] = ("none", "none", "none")
 
     z_size: Count = 2

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantrick import papers
 from gantrick.layers.blocks import DiscriminatorBlock, GeneratorBlock
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
@@ -35,14 +36,7 @@ class SNGANResNet(Model):
     Raises ConfigError for points, and for images that cannot be halved that often.
     """
 
-    paper: ClassVar[Paper] = Paper(
-        key="miyato2018sngan",
-        title="Spectral Normalization for Generative Adversarial Networks",
-        authors="Takeru Miyato and Toshiki Kataoka and Masanori Koyama and Yuichi Yoshida",
-        year=2018,
-        arxiv="1802.05957",
-        venue="International Conference on Learning Representations",
-    )
+    paper: ClassVar[Paper] = papers.SPECTRAL_NORM
     auto_norms: ClassVar[tuple[str, str, str]] = ("batch", "none", "none")
 
     z_size: Count = 128

@@ -52,9 +52,8 @@ class Ct(Component):
         interval: Count = 1,
     ):
         super().__init__()
-        self.scale, self.margin, self.feature_weight, self.interval = weight, margin, feature_weight, interval
+        self.weight, self.margin, self.feature_weight, self.interval = weight, margin, feature_weight, interval
         self.perturb, self.dropout, self.sigma = perturb, dropout, sigma
-        self.weight = 1.0 if weight > 0 else 0.0  # λ₂ stands inside the maximum
         if perturb == "dropout":
             self.provides = frozenset({"d.dropout"})
 
@@ -78,4 +77,5 @@ class Ct(Component):
             second = inputs.critic(seen + self.sigma * torch.randn_like(seen), labels)
         scores = (first.scores - second.scores).square() @ inputs.score_weights
         features = (first.features - second.features).square().mean(1)
-        return F.relu(self.scale * (scores + self.feature_weight * features) - self.margin).mean()
+        # λ₂ is the component's weight: max(0, λ₂ a − M′) = λ₂ max(0, a − M′/λ₂)
+        return F.relu(scores + self.feature_weight * features - self.margin / self.weight).mean()

@@ -52,7 +52,7 @@ class Ema(Component):
     def average(self, generator: nn.Module, discriminator: nn.Module) -> None:
         self.steps += 1
         n = (self.steps - self.start).clamp_min(0)
-        decay = torch.minimum((1 + n) / (10 + n), n.new_tensor(self.decay)) if self.ramp else n.new_tensor(self.decay)
+        decay = ((1 + n) / (10 + n)).clamp(max=self.decay) if self.ramp else torch.full_like(n, self.decay)
         decay = decay * (n > 0)
 
         targets: list[Tensor] = list(self.averaged.parameters())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gantrick.layers.normalization import BatchNorm, commit, needs_bias, norm, unrecorded
+from gantrick.layers.normalization import BatchNorm, commit, needs_bias, norm, take, unrecorded
 
 SHAPES = {"points": (6, 5), "images": (6, 5, 3, 4)}
 
@@ -27,7 +27,7 @@ def test_batch_norm_committed_after_each_forward_is_torchs(shape: tuple[int, ...
     for _ in range(4):
         h = torch.randn(shape) * 3 + 2
         assert torch.equal(ours(h, None), theirs(h))
-        commit(ours)
+        commit(take(ours))
         torch.testing.assert_close(ours.running_mean, theirs.running_mean, rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(ours.running_var, theirs.running_var, rtol=1e-6, atol=1e-7)
     ours.eval()
@@ -42,19 +42,18 @@ def test_a_forward_writes_no_statistics() -> None:
     before = copy.deepcopy(layer.state_dict())
     layer(torch.randn(4, 3, 2, 2) + 5)
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
-    commit(layer)
+    commit(take(layer))
     assert not torch.equal(layer.running_mean, before["running_mean"])
     after = layer.running_mean.clone()
-    commit(layer)  # nothing waits any more
+    commit(take(layer))  # nothing waits any more
     assert torch.equal(layer.running_mean, after)
 
 
-def test_commit_moves_only_layers_that_saw_a_batch_and_the_last_forward_counts() -> None:
+def test_commit_moves_only_layers_that_saw_a_batch() -> None:
     network = nn.ModuleList([BatchNorm(2), BatchNorm(2)])
     h = torch.tensor([[1.0, 4.0], [3.0, 8.0]])
-    network[0](h * 100)
     network[0](h)
-    commit(network, momentum=0.5)
+    commit(take(network), momentum=0.5)
     assert network[0].running_mean.tolist() == [1.0, 3.0]  # half way from 0 to (2, 6)
     assert network[0].running_var.tolist() == [1.5, 4.5]  # half way from 1 to the unbiased (2, 8)
     assert network[1].running_mean.tolist() == [0.0, 0.0]
@@ -71,18 +70,35 @@ def test_unrecorded_forwards_leave_what_waited_before() -> None:
             layer(h - 50)
         layer(h - 9)
     torch.testing.assert_close(out, nn.BatchNorm1d(2)(h + 50))
-    commit(layer, momentum=1.0)
+    commit(take(layer), momentum=1.0)
     assert layer.running_mean.tolist() == [2.0, 6.0]
     layer(h + 1)
-    commit(layer, momentum=1.0)
+    commit(take(layer), momentum=1.0)
     assert layer.running_mean.tolist() == [3.0, 7.0]
+
+
+@pytest.mark.parametrize("forwards", [2, 3])
+def test_every_forward_counts_as_torchs_does(forwards: int) -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.ModuleList([BatchNorm(2), BatchNorm(2)]), nn.ModuleList([nn.BatchNorm1d(2), nn.BatchNorm1d(2)])
+    for i in range(forwards):
+        h = torch.randn(5, 2) * (i + 1) + i
+        for pair in (ours, theirs):
+            pair[0](h)
+            if i:
+                pair[1](h - 1)
+    commit(take(ours))
+    for mine, torchs in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.running_mean, torchs.running_mean)
+        torch.testing.assert_close(mine.running_var, torchs.running_var)
 
 
 def test_a_batch_of_nan_does_not_outlive_its_forward() -> None:
     layer = BatchNorm(2)
     layer(torch.full((4, 2), float("nan")))
+    take(layer)  # and thrown away: the evaluation was not accepted
     layer(torch.tensor([[1.0, 4.0], [3.0, 8.0]]))
-    commit(layer)
+    commit(take(layer))
     assert torch.isfinite(layer.running_mean).all()
     assert torch.isfinite(layer.running_var).all()
 

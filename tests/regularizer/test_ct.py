@@ -46,7 +46,8 @@ def test_two_passes_by_hand(scores: int, scale: float, share: float, margin: flo
     real = judged(outputs[0].scores, torch.tensor(x), outputs[0].features)
     weights = weighted(scores)
     inputs, calls = penalty_inputs(lambda images: outputs[1], real, torch.zeros(7, 3), weights)
-    got = Ct(weight=scale, feature_weight=share, margin=margin).d_penalty(inputs).item()
+    component = Ct(weight=scale, feature_weight=share, margin=margin)
+    got = component.weight * component.d_penalty(inputs).item()
     wanted = by_hand(features[0] @ u, features[1] @ u, *features, weights, scale, share, margin)
     assert got == pytest.approx(wanted, rel=1e-12) and wanted > 0
     assert len(calls.images) == 1, "the pass of the adversarial loss is the first of the two"
@@ -60,7 +61,8 @@ def test_both_passes_are_pulled() -> None:
     flat = torch.zeros(2, 3, dtype=F64)
     real = judged(first, torch.zeros(2, 3), flat)
     inputs, _ = penalty_inputs(lambda images: DiscriminatorOutput(second, flat), real, torch.zeros(2, 3))
-    a, b = torch.autograd.grad(Ct(margin=0.5).d_penalty(inputs), [first, second])
+    component = Ct(margin=0.5)
+    a, b = torch.autograd.grad(component.weight * component.d_penalty(inputs), [first, second])
     assert a.tolist() == [[2.0], [0.0]] and b.tolist() == [[-2.0], [0.0]]
 
 
@@ -73,10 +75,15 @@ def test_without_dropout_it_is_nothing() -> None:
 
 
 def test_interval_and_strength() -> None:
-    """λ₂ stands inside the maximum, so nothing is multiplied outside it but the interval; λ₂ = 0 asks for no pass."""
+    """λ₂ and the interval multiply the term, whose margin is M′/λ₂; between, it counts 0; λ₂ = 0 asks for no pass."""
     game = Game(recipe("wgan", {"ct": {"weight": 5.0, "interval": 3}}))
     stages = game.gan.stages
-    assert [[f for _, f, _ in stages.penalties("d_penalty", step)] for step in range(4)] == [[3.0], [], [], [3.0]]
+    assert [[f for _, f, _ in stages.penalties("d_penalty", step)] for step in range(4)] == [
+        [15.0],
+        [0.0],
+        [0.0],
+        [15.0],
+    ]
     off = Game(recipe("wgan", {"ct": {"weight": 0.0}})).gan.stages
     assert list(off.penalties("d_penalty", 0)) == []
 
@@ -181,7 +188,8 @@ def test_noise_instead_of_dropout() -> None:
     inputs, calls = penalty_inputs(
         lambda images: DiscriminatorOutput(images @ a, images), x, torch.zeros(4, 3), weights
     )
-    got = Ct(perturb="noise", sigma=0.3, margin=0.05).d_penalty(inputs).item()
+    component = Ct(perturb="noise", sigma=0.3, margin=0.05)
+    got = component.weight * component.d_penalty(inputs).item()
     one, two = ((seen - x).numpy() / 0.3 for seen in calls.images)
     noise = np.concatenate([one, two])
     assert abs(noise.mean()) < 4.9 / np.sqrt(noise.size)

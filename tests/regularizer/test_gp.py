@@ -117,7 +117,7 @@ def test_lazy() -> None:
     """Every fourth step and four times as strong: the mean over steps is the weight; weight 0 never asks the critic."""
     arrangement = Arrangement({"regularizer.gp": Gp(weight=3.0, interval=4)})
     factors = [[factor for _, factor, _ in arrangement.penalties("d_penalty", step)] for step in range(8)]
-    assert factors == [[12.0], [], [], [], [12.0], [], [], []]
+    assert factors == [[12.0], [0.0], [0.0], [0.0], [12.0], [0.0], [0.0], [0.0]]
     assert list(Arrangement({"regularizer.gp": Gp(weight=0.0)}).penalties("d_penalty", 0)) == []
     assert list(arrangement.penalties("g_penalty", 0)) == []
 

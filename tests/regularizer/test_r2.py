@@ -98,7 +98,7 @@ def test_lazy() -> None:
     """Every sixteenth step and sixteen times as strong."""
     arrangement = Arrangement({"regularizer.r2": R2(weight=0.5, interval=16)})
     factors = {step: [f for _, f, _ in arrangement.penalties("d_penalty", step)] for step in range(33)}
-    assert {step: f for step, f in factors.items() if f} == {0: [8.0], 16: [8.0], 32: [8.0]}
+    assert {step: f for step, f in factors.items() if any(f)} == {0: [8.0], 16: [8.0], 32: [8.0]}
     assert not any(list(arrangement.penalties("g_penalty", step)) for step in range(33))
 
 
