@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def train(words: list[str]) -> int:
-    """train a GAN: gantrick train loss=wgan_ct trick=[ema]"""
+    """train a GAN: gantrick train loss=wgan_ct trick=ema"""
     if "--version" in words:
         print(f"gantrick {__version__}")
         return 0

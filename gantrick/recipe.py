@@ -10,6 +10,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -241,6 +242,7 @@ def check(config: Mapping[str, Any]) -> Recipe:
             registry.import_file(file)
         except ConfigError as error:
             faults += error.faults
+    files = [str(Path(file).expanduser().absolute()) for file in imports]  # a run folder is opened from anywhere
     single: dict[str, Part] = {}
     for group in SINGLE:
         part, found = _part(group, group, config.get(group))
@@ -298,5 +300,5 @@ def check(config: Mapping[str, Any]) -> Recipe:
         metrics=tuple(several["metric"]),
         optimizers=Optimizers(players["generator"], players["discriminator"], **schedule),
         wandb=Wandb(**wandb),
-        resolved=config,
+        resolved={**config, "imports": files} if files else config,
     )

@@ -19,9 +19,9 @@ REAL, FAKE, CENTRE = (190, 190, 190), (31, 90, 200), (220, 60, 40)
 
 
 class Modes(Metric):
-    """For samples x and the M centres μ_k of a mixture with standard deviation σ, k(x) = argmin_k |x − μ_k|:
+    """covered = #{k : some x with |x − μ_k| ≤ 3 σ}, high_quality = share of the x within 3 σ of the nearest centre μ_k.
 
-    x is of high quality where |x − μ_k(x)| ≤ radius_stds · σ, and a mode is covered by at least one such x
+    x are samples, μ_k the M centres of a mixture with standard deviation σ; `radius_stds` is the 3
     (Srivastava et al., arXiv 1705.07761; counted so by Lin et al., arXiv 1712.04086).
 
     modes/covered       how many modes are covered, 0 … M

@@ -63,7 +63,7 @@ class Ct(Component):
         if isinstance(spec.d_dropout(0.5), nn.Dropout):
             return spec.but("D dropout: the model's own, which regularizer.ct uses")
         if self.dropout == "auto":
-            return spec.but("D dropout: by regularizer.ct, at the architecture's rates", d_dropout=Dropout)
+            return spec.but("D dropout: by regularizer.ct, at the model's rates", d_dropout=Dropout)
         rate = self.dropout
         return spec.but(f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: Dropout(rate))
 
