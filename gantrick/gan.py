@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,17 @@ from gantrick.types import (
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
 
 
-class Generator(nn.Module):
+class Network(nn.Module):
+    """A player. In training its body computes in `dtype` (None: float32); drawing and figures are in float32."""
+
+    dtype: torch.dtype | None = None
+
+    def autocast(self, device: torch.device) -> Any:
+        active = self.training and self.dtype is not None
+        return torch.autocast(device.type, self.dtype) if active else nullcontext()
+
+
+class Generator(Network):
     """Latents -> images (B, C, H, W) in [-1, 1] or points (B, D), float32."""
 
     def __init__(self, model: Model, spec: NetworkSpec):
@@ -37,15 +47,16 @@ class Generator(nn.Module):
         self.condition = spec.g_condition(int(self.body.blocks)) if spec.g_condition else None  # type: ignore[arg-type]
 
     def forward(self, latents: Latents) -> Tensor:
-        if self.condition is None:
-            first, conditions = latents.z, [None] * int(self.body.blocks)  # type: ignore[arg-type]
-        else:
-            first, conditions = self.condition(latents)
-        images: Tensor = self.body(first, conditions)
+        with self.autocast(latents.z.device):
+            if self.condition is None:
+                first, conditions = latents.z, [None] * int(self.body.blocks)  # type: ignore[arg-type]
+            else:
+                first, conditions = self.condition(latents)
+            images: Tensor = self.body(first, conditions)
         return images.float()
 
 
-class Discriminator(nn.Module):
+class Discriminator(Network):
     """Images -> scores (B, K), features (B, F) and what the auxiliary heads say, float32. High means real."""
 
     score_weights: Tensor
@@ -59,10 +70,11 @@ class Discriminator(nn.Module):
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        features = self.body(images).float()
-        with torch.autocast(features.device.type, enabled=False):
-            extra = {name: head(features) for name, head in self.heads.items()}
-            return DiscriminatorOutput(self.head(features), features, extra)
+        with self.autocast(images.device):
+            features = self.body(images)
+        features = features.float()
+        extra = {name: head(features) for name, head in self.heads.items()}
+        return DiscriminatorOutput(self.head(features), features, extra)
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ class GAN:
     Everything that changes in training is reached by `state_dict` and `load_state_dict`.
     """
 
-    def __init__(self, assembly: Assembly, device: torch.device):
+    def __init__(self, assembly: Assembly, device: torch.device, dtype: torch.dtype | None = None):
         self.assembly, self.device = assembly, device
         self.stages, self.spec = assembly.stages, assembly.spec
         spec, model = assembly.spec, assembly.model
@@ -183,6 +195,7 @@ class GAN:
             (generator, spec.g_init, spec.g_wrappers),
             (discriminator, spec.d_init, spec.d_wrappers),
         ):
+            network.dtype = dtype
             network.apply(init)
             for layer in [m for m in network.modules() if _has_matrix(m)]:
                 for wrap in wrappers:

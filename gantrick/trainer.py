@@ -152,7 +152,7 @@ class Trainer:
     def _build(self) -> None:
         settings = self.recipe.settings
         torch.manual_seed(stream(settings.seed, "weights"))
-        self.gan = GAN(self.assembly, self.device)
+        self.gan = GAN(self.assembly, self.device, self.dtype)
         torch.manual_seed(stream(settings.seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(settings.seed, "latents"))
         train = self.samples("train")
@@ -170,7 +170,6 @@ class Trainer:
             d_steps=settings.d_steps,
             g_steps=settings.g_steps,
             accumulate=settings.accumulate,
-            autocast=self.dtype,
         )
         self.gan.stages.all("schedule", self.step)
 
