@@ -89,6 +89,7 @@ def sample(words: list[str]) -> int:
     add("--n", type=_count, default=64, help=f"how many {default}")
     add("--seed", type=int, default=0, help=f"of the latents {default}")
     add("--out", type=Path, default=Path("samples.png"), help=f"a .png grid, or .npz {default}")
+    add("--checkpoint", choices=("best", "last"), default="best", help="of the run (default: best)")
     add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
     arguments = parser.parse_args(words)
     if arguments.out.suffix not in (".png", ".npz"):
@@ -99,7 +100,7 @@ def sample(words: list[str]) -> int:
     from gantrick.sampling import load
     from gantrick.tracking.grid import save_grid
 
-    samples = to_uint8(load(arguments.run).sample(arguments.n, arguments.seed, arguments.weights))
+    samples = to_uint8(load(arguments.run, arguments.checkpoint).sample(arguments.n, arguments.seed, arguments.weights))
     if arguments.out.suffix == ".png":
         save_grid(samples, arguments.out)
     else:

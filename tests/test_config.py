@@ -253,7 +253,7 @@ def test_yaml_that_reads_a_word_as_something_else(tmp_path: Path) -> None:
             "optimizer.discriminater.lr=1",
             "optimizer.discriminater.lr: there is no key discriminater; did you mean optimizer.discriminator?",
         ),
-        ("steps.x=1", "steps.x: steps has no keys of its own; it is 1500"),
+        ("steps.x=1", "steps.x: steps has no keys of its own; it is 1000"),
         (
             "loss=wgan_ct regularizer.ct.perturb=dropuot",
             "regularizer.ct.perturb: must be dropout or noise, not 'dropuot'; did you mean dropout?",
