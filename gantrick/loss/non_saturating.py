@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from gantrick import papers
-from gantrick.layers.cross_entropy import cross_entropy
+from gantrick.layers.cross_entropy import cross_entropy, judge_by_labels
 from gantrick.stages import Component
 from gantrick.types import Judged, Scored, Targets
 
@@ -19,13 +19,7 @@ class NonSaturating(Component):
     boundary = 0.0
 
     def d_loss(self, real: Judged, fake: Judged, targets: Targets) -> Scored:
-        assert targets.real is not None and targets.fake is not None
-        return Scored(
-            {
-                "real": cross_entropy(real.scores, targets.real),
-                "fake": cross_entropy(fake.scores, targets.fake),
-            }
-        )
+        return judge_by_labels(real, fake, targets)
 
     def g_loss(self, real: Judged | None, fake: Judged, targets: Targets) -> Scored:
         assert targets.generator is not None
