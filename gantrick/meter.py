@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,18 @@ class Meter:
                 sums[name] = (before + value, n + count)
             self._groups[names] = (torch.zeros_like(total), bad, 0)
         return {name: value / count for name, (value, count) in sums.items()}
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [
+            {"names": list(names), "total": total, "bad": bad, "count": count}
+            for names, (total, bad, count) in self._groups.items()
+        ]
+
+    def load_state_dict(self, state: list[dict[str, Any]], device: torch.device) -> None:
+        self._groups = {
+            tuple(group["names"]): (group["total"].to(device), group["bad"].to(device), group["count"])
+            for group in state
+        }
 
     def first_bad(self) -> tuple[str, int] | None:
         """(name, step) of the first value ever that was not finite, or None.

@@ -63,6 +63,9 @@ def main(words: Sequence[str]) -> list[str]:
     Raises ConfigError with every fault of every job before anything has been started or written.
     """
     arguments = config.parse(words)
+    if any(word.startswith("resume=") for word in arguments.overrides):
+        resume(arguments.overrides, arguments.multirun)
+        return []
     asked, overrides = config.flags_first(words), list(arguments.overrides)
     flags = asked[: len(asked) - len(overrides)]
     sweep: Path | None = None
@@ -87,6 +90,48 @@ def main(words: Sequence[str]) -> list[str]:
     if _raised:
         raise _raised.pop()
     return failures(sweep) if sweep else []
+
+
+# What may differ between a run and its continuation: how long, where and how closely it is watched.
+CHANGEABLE = (
+    "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "wandb.mode",
+)  # fmt: skip
+
+
+def resume(overrides: Sequence[str], multirun: bool) -> None:
+    """Goes on with a run: `resume=RUN`, with more `steps=` if wanted. Raises ConfigError before anything is touched."""
+    import yaml
+
+    from gantrick import recipe, trainer
+    from gantrick.types import ConfigError
+
+    if multirun:
+        raise ConfigError("resume: goes on with one run, not with a sweep; leave -m out")
+    given = dict(word.partition("=")[::2] for word in overrides)
+    folder = Path(given.pop("resume")).expanduser()
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise ConfigError(f"resume={folder}: not a run folder, it has no config.yaml; name a folder under runs/")
+    refused = [key for key in given if key not in CHANGEABLE]
+    if refused:
+        raise ConfigError(
+            *(
+                f"{key}: cannot change when a run is resumed; start a new run, or set {', '.join(CHANGEABLE)}"
+                for key in refused
+            )
+        )
+    resolved: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for key, text in given.items():
+        value = yaml.safe_load(text)
+        if key == "wandb.mode":
+            resolved["wandb"] = {**resolved.get("wandb", {}), "mode": value}
+        else:
+            resolved[key] = value
+    code = trainer.run(
+        recipe.check(resolved), folder, command=shlex.join(["gantrick", "train", *overrides]), resume=True
+    )
+    if code:
+        raise SystemExit(code)
 
 
 def complete(words: Sequence[str]) -> None:

@@ -92,12 +92,29 @@ class Best:
 class Trainer:
     """One run in one folder."""
 
-    def __init__(self, recipe: Recipe, folder: Path, *, sweep: str | None = None, console: Console | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        sweep: str | None = None,
+        console: Console | None = None,
+        resume: bool = False,
+    ):
         self.recipe, self.sweep = recipe, sweep
         self.console = console or Console()
         self.assembly: Assembly = gan_module.preflight(recipe)
-        if (folder / "metrics.jsonl").exists():
-            raise ConfigError(f"{folder}: already holds a run; take another folder, or leave hydra.run.dir out")
+        self.saved: dict[str, Any] | None = None  # the state that a resumed run goes on from
+        if resume:
+            self.saved = checkpoint.load(folder / "checkpoints" / "last.pt")
+            if self.saved["step"] >= recipe.settings.steps:
+                raise ConfigError(
+                    f"resume={folder}: the run is at step {self.saved['step']:,}, its last; give a larger steps="
+                )
+        elif (folder / "metrics.jsonl").exists():
+            raise ConfigError(
+                f"{folder}: already holds a run; go on with it by resume={folder}, or take another folder"
+            )
         for metric in self.assembly.metrics.values():
             metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
@@ -131,6 +148,8 @@ class Trainer:
         try:
             with self._signals(), self._deterministic():
                 self._build()
+                if self.saved is not None:
+                    self._restore(self.saved)
                 self._start_wandb()
                 self._tell()
                 self.console.start(settings.steps, self.step, self.best.name)
@@ -191,7 +210,7 @@ class Trainer:
 
     def _train(self) -> int:
         settings = self.recipe.settings
-        if self.step == 0:
+        if self.saved is None:
             self._evaluate()
             self._grid()
             self._save("last")
@@ -317,6 +336,10 @@ class Trainer:
             "seconds": self.seconds,
             "best": {"step": self.best.step, "value": self.best.value, "figures": self.best.figures},
             "wandb": None if self.wandb is None else self.wandb.id,
+            "last": self.last,
+            "latest": self._latest,
+            "logged": list(self._logged),
+            "meter": self.meter.state_dict(),
             "recipe": self.recipe.hash,
             "data": {"shape": list(self.assembly.spec.data.shape), "classes": self.assembly.spec.data.classes},
         }
@@ -333,12 +356,28 @@ class Trainer:
                 "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
             )
 
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Everything as it was when the checkpoint was written; rows of later steps are dropped."""
+        self.gan.load_state_dict(state["gan"])
+        self.latent_stream.set_state(state["latents"])
+        self.feed.load_state_dict(state["feed"])
+        for name, (_, feed) in self.extra.items():
+            feed.load_state_dict(state["extra"][name])
+        self.meter.load_state_dict(state["meter"], self.device)
+        self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
+        self.last, self._latest, self._logged = state["last"], state["latest"], tuple(state["logged"])
+        self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
+        self.best.figures = state["best"]["figures"]
+        self.folder.cut(self.step)
+        self.folder.status("running", self.step)
+        checkpoint.restore_random_states(state["random"], self.device)
+
     def _preempted(self) -> int:
         self._save("last")
         name = signal.Signals(self.stopped_by or signal.SIGTERM).name
         self.folder.status("preempted", self.step, f"stopped by {name}")
         self.console.event(
-            f"stopped by {name} at step {self.step}; the state is saved in {self.folder.path}/checkpoints"
+            f"stopped by {name} at step {self.step}; go on with: gantrick train resume={self.folder.path}"
         )
         return 128 + int(self.stopped_by or 0)
 
@@ -450,7 +489,7 @@ class Trainer:
             job_type="train",
             tags=recipe.tags,
             config=recipe.resolved,
-            run_id=None,
+            run_id=None if self.saved is None else self.saved["wandb"],
             warn=self.console.warn,
         )
         self.wandb.start()
@@ -501,6 +540,10 @@ def run(
     command: str | None = None,
     sweep: str | None = None,
     console: Console | None = None,
+    resume: bool = False,
 ) -> int:
-    """Trains a recipe in a folder and returns the exit code. Raises GantrickError with one sentence."""
-    return Trainer(recipe, folder, sweep=sweep, console=console).run(command)
+    """Trains a recipe in a folder and returns the exit code. Raises GantrickError with one sentence.
+
+    resume: goes on from the folder's last checkpoint and ends in the same bits as a run that was left alone.
+    """
+    return Trainer(recipe, folder, sweep=sweep, console=console, resume=resume).run(command)

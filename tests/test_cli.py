@@ -437,3 +437,19 @@ def test_a_real_sweep_in_processes(tmp_path: Path) -> None:
     [sweep] = (tmp_path / "runs").glob("sweep-*")
     assert sorted(f.parent.name for f in sweep.glob("*/status.json")) == ["0", "1"]
     assert {json.loads(f.read_text())["state"] for f in sweep.glob("*/status.json")} == {"finished"}
+
+
+def test_a_run_is_taken_further_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = installed("train", "debug=fast", "wandb.mode=disabled", "device=cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [run] = (tmp_path / "runs").iterdir()
+    for words, message in [
+        ([f"resume={run}"], f"resume={run}: the run is at step 4, its last; give a larger steps="),
+        ([f"resume={tmp_path}"], "not a run folder, it has no config.yaml"),
+        ([f"resume={run}", "loss=hinge"], "loss: cannot change when a run is resumed"),
+        (["-m", f"resume={run}"], "goes on with one run, not with a sweep"),
+    ]:
+        assert cli.main(["train", *words]) == 2
+        assert message in capsys.readouterr().err
+    assert cli.main(["train", f"resume={run}", "steps=6", "eval_every=0"]) == 0
+    assert json.loads((run / "status.json").read_text())["step"] == 6

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from playing import Game, networks, recipe
+from playing import Game, equal, networks, recipe
 
 from gantrick import checkpoint, registry, sampling
 from gantrick.recipe import Recipe, check
@@ -341,3 +341,61 @@ def test_bf16_trains_with_float32_losses(tmp_path: Path) -> None:
     assert record.fake.scores.dtype == torch.float32 and all(v.dtype == torch.float32 for v in record.terms.values())
     assert all(g.dtype == torch.float32 and torch.isfinite(g).all() for g in record.gradients.values())
     assert trainer.run() == 0
+
+
+STATEFUL = [
+    {"loss": "wgan", "regularizer": {"gp": {}, "ct": {}}, "trick": {"cascading": {}, "ema": {"start": 2}}},
+    {"loss": "hinge", "regularizer": {"r1": {"interval": 3}}, "trick": {"spectral_norm": {"network": "both"}}},
+    {"trick": {"instance_noise": {"anneal": 9}, "label_smoothing": {}}, "d_steps": 2, "accumulate": 2},
+]
+
+
+@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise"])
+@pytest.mark.parametrize("crash", [3, 5, 8])
+def test_a_run_that_was_cut_off_ends_in_the_same_bits(
+    tmp_path: Path, registered: dict, settings: dict, crash: int
+) -> None:
+    """Networks, optimizers, components and every row but the clock's fields, as of the run that was left alone."""
+
+    class Cut(Component):
+        armed = True
+
+        def schedule(self, step):
+            if Cut.armed and step == crash:
+                raise KeyboardInterrupt
+
+    registry.register("trick.cut")(Cut)
+    more = {**settings, "trick": {**settings["trick"], "cut": {}}}
+    made = small(**more, steps=10, log_every=3, eval_every=4, checkpoint_every=2)
+    optimizer = {**made.resolved["optimizer"], "schedule": "linear"}
+    made = check({**made.resolved, "optimizer": optimizer})
+    Cut.armed = False
+    alone = train(made, tmp_path / "alone")
+    Cut.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        run(made, tmp_path / "cut", console=Console(quiet=True))
+    Cut.armed = False
+    assert run(made, tmp_path / "cut", console=Console(quiet=True), resume=True) == 0
+    assert rows(tmp_path / "cut", clock=False) == rows(alone, clock=False)
+    states = [checkpoint.load(folder / "checkpoints" / "last.pt") for folder in (alone, tmp_path / "cut")]
+    flat: list[dict[str, torch.Tensor]] = []
+    for state in states:
+        parts = {
+            f"{p}.{k}": v for p in ("generator", "discriminator", "components") for k, v in state["gan"][p].items()
+        }
+        for player, saved in state["gan"]["optimizers"].items():
+            parts |= {f"{player}.{i}.{k}": v for i, slots in saved["state"].items() for k, v in slots.items()}
+        flat.append({**parts, "cpu": state["random"]["cpu"], "latents": state["latents"]})
+    assert equal(*flat)
+    assert states[0]["feed"] == states[1]["feed"] and states[0]["best"] == states[1]["best"]
+
+
+def test_a_finished_run_is_taken_further_only_with_more_steps(tmp_path: Path) -> None:
+    made = small(metric={})
+    folder = train(made, tmp_path / "run")
+    with pytest.raises(GantrickError, match=r"is at step 4, its last; give a larger steps="):
+        run(made, folder, console=Console(quiet=True), resume=True)
+    with pytest.raises(GantrickError, match="already holds a run"):
+        run(made, folder, console=Console(quiet=True))
+    assert run(check({**made.resolved, "steps": 6}), folder, console=Console(quiet=True), resume=True) == 0
+    assert [row["step"] for row in rows(folder)] == [2, 4, 6]
