@@ -107,7 +107,7 @@ class Trainer:
         self.saved: dict[str, Any] | None = None  # the state that a resumed run goes on from
         if resume:
             self.saved = checkpoint.load(folder / "checkpoints" / "last.pt")
-            if self.saved["step"] >= recipe.settings.steps:
+            if self.saved["step"] >= recipe.settings.steps and RunFolder(folder).state() == "finished":
                 raise ConfigError(
                     f"resume={folder}: the run is at step {self.saved['step']:,}, its last; give a larger steps="
                 )

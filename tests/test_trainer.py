@@ -399,3 +399,13 @@ def test_a_finished_run_is_taken_further_only_with_more_steps(tmp_path: Path) ->
         run(made, folder, console=Console(quiet=True))
     assert run(check({**made.resolved, "steps": 6}), folder, console=Console(quiet=True), resume=True) == 0
     assert [row["step"] for row in rows(folder)] == [2, 4, 6]
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_only_closed(tmp_path: Path) -> None:
+    made = small(metric={})
+    folder = train(made, tmp_path / "run")
+    before = rows(folder)
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "state": "running"}))
+    assert run(made, folder, console=Console(quiet=True), resume=True) == 0
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished" and rows(folder) == before

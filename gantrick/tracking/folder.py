@@ -62,6 +62,14 @@ class RunFolder:
         if self._metrics.exists():
             write_atomically(self._metrics, "".join(kept))
 
+    def state(self) -> str | None:
+        """The state that status.json tells, None where it cannot be read."""
+        try:
+            found = json.loads((self.path / "status.json").read_text(encoding="utf-8"))["state"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return str(found)
+
     def status(self, state: State, step: int, reason: str | None = None, **more: Any) -> None:
         """Replaces status.json. A `running` whose heartbeat (Unix time, seconds) is old was killed."""
         now = time.time()
