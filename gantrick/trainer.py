@@ -369,6 +369,8 @@ class Trainer:
         self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
         self.best.figures = state["best"]["figures"]
         self.folder.cut(self.step)
+        for left_over in (*self.folder.path.glob("checkpoints/.*"), *self.folder.path.glob("samples/.*")):
+            left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
         self.folder.status("running", self.step)
         checkpoint.restore_random_states(state["random"], self.device)
 
