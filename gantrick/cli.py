@@ -102,6 +102,8 @@ def sample(words: list[str]) -> int:
 
     samples = to_uint8(load(arguments.run, arguments.checkpoint).sample(arguments.n, arguments.seed, arguments.weights))
     if arguments.out.suffix == ".png":
+        if samples.ndim == 2 and samples.shape[1] != 2:
+            raise Refused(f"--out {arguments.out}: points of {samples.shape[1]} dimensions have no picture; use .npz")
         save_grid(samples, arguments.out)
     else:
         import numpy
@@ -126,6 +128,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and gives back the exit code: 0, 1 (it failed), 2 (it was refused), 130 (interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for out in (sys.stdout, sys.stderr):
+        if hasattr(out, "reconfigure"):
+            out.reconfigure(errors="replace")  # a σ must not end a command where the locale is ASCII
     if words and words[0] in ("-sc", "--shell-completion"):
         return _shell_completion(words)
     if "--traceback" in words:
@@ -176,7 +181,7 @@ def _told(command: str, error: Exception) -> tuple[Sequence[str], int]:
         failed = command == "train" and not isinstance(error, types.ConfigError)
         return getattr(error, "faults", None) or [str(error)], 1 if failed else 2
     if isinstance(error, OSError) and error.strerror:
-        return [f"{error.filename or 'a file'}: {error.strerror}"], 1
+        return [f"{error.filename or 'a file'}: {error.strerror}; choose a place that can be written to"], 1
     return [f"{type(error).__name__}: {error} (unexpected; --traceback shows where)"], 1
 
 

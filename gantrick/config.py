@@ -148,6 +148,8 @@ def compose(overrides: Iterable[str] = (), config_dirs: Iterable[str | Path] = (
     """
     from gantrick.recipe import check
 
+    if isinstance(overrides, str):
+        refuse(f"compose: takes a list of overrides, not {overrides!r}; put it in brackets")
     with composer(config_dirs) as composing:
         return check(composing.resolved(list(overrides)))
 
@@ -379,7 +381,7 @@ class Composer:
                 return f"{override.input_line}: {key} is there already; leave the + out to change it"
             return None
         for depth, part in enumerate(parts):
-            if isinstance(node, DictConfig) and part in node:
+            if isinstance(node, DictConfig) and part in list(node):  # `in node` is false of a ??? without a value
                 node = node._get_node(part)
                 continue
             parent = ".".join(parts[:depth])

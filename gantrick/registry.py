@@ -102,7 +102,10 @@ def load(group: str, name: str) -> type:
         _check(cls, label)
         return typing.cast(type, cls)
     if name not in _shipped(group):
-        raise ConfigError(unknown(label, "unknown " + group, name, names(group)))
+        own = "; the file of a class of your own goes into imports=[FILE.py]"
+        known = names(group)
+        near = difflib.get_close_matches(name, known, 1, 0.6)
+        raise ConfigError(unknown(label, "unknown " + group, name, known) + ("" if near else own))
     module = importlib.import_module(f"gantrick.{group}.{name}")
     wanted = name.replace("_", "")
     classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]

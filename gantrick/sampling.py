@@ -95,7 +95,12 @@ class Trained:
         self.recipe, self.gan, self.step, self.path = recipe, gan, step, path
 
     def sample(self, count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
-        """`count` samples, (count, C, H, W) in [-1, 1] or points (count, D), on the CPU; the same for the same seed."""
+        """`count` samples, (count, C, H, W) in [-1, 1] or points (count, D), on the CPU; the same for the same seed.
+
+        Raises GantrickError where `count` is no whole number above 0.
+        """
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise GantrickError(f"sample: the count must be a whole number at least 1, not {count!r}")
         return torch.cat(list(draw(self.gan, count, seed, weights=weights))).cpu()
 
 

@@ -311,11 +311,14 @@ class Trainer:
     def _grid(self) -> None:
         """One grid of fixed latents; a picture that cannot be drawn is told and left out."""
         image = self.assembly.spec.data.is_image
+        if not image and self.assembly.spec.data.shape != (2,):
+            return  # no picture of such points
         path = self.folder.picture(f"{self.step:07d}.png")
         try:
             seed = stream(self.recipe.settings.seed, "grid")
             images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
-            save_grid(to_uint8(images).cpu(), path)
+            reach = None if image else 1.2 * float(self.feed.images.abs().max())  # the frame is that of the reals
+            save_grid(to_uint8(images).cpu(), path, limits=None if reach is None else (-reach, reach))
         except Exception as error:
             self.console.warn(f"samples: no picture at step {self.step}: {type(error).__name__}: {error}")
             return
@@ -516,8 +519,11 @@ class Trainer:
                     text += f", best {self.best.value:.4g} at step {self.best.step:,}"
                 lines.append(text)
         lines.append(f"run folder: {self.folder.path}")
-        lines.append(f"samples: {self.folder.path}/samples")
-        lines.append(f"next: gantrick sample {self.folder.path} --n 64 --out samples.png")
+        if self.step < self.recipe.settings.steps:
+            lines.append(f"next: gantrick train resume={self.folder.path}")
+        else:
+            lines.append(f"samples: {self.folder.path}/samples")
+            lines.append(f"next: gantrick sample {self.folder.path} --n 64 --out samples.png")
         return lines
 
 

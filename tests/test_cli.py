@@ -229,7 +229,11 @@ def test_the_command_of_a_run_makes_the_same_run(trainer: Trainer, tmp_path: Pat
             1,
             "RuntimeError: a bug in two lines (unexpected; --traceback shows where)",
         ),
-        (PermissionError(13, "Permission denied", "runs/x"), 1, "runs/x: Permission denied"),
+        (
+            PermissionError(13, "Permission denied", "runs/x"),
+            1,
+            "runs/x: Permission denied; choose a place that can be written to",
+        ),
         (143, 143, None),
         (KeyboardInterrupt, 130, None),
     ],

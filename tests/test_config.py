@@ -423,3 +423,14 @@ def test_argparse_of_python_3_14(monkeypatch: pytest.MonkeyPatch) -> None:
         config.get_args_parser()
     assert config.parse(["-m", "seed=1"]).overrides == ["seed=1"]
     assert argparse.ArgumentParser._check_help is check_help  # type: ignore[attr-defined]
+
+
+def test_a_key_without_a_value_yet_is_a_key() -> None:
+    with pytest.raises(ConfigError) as refused:
+        gantrick.compose(["dataset=npz", "dataset.path=x.npz", "foo=1"])
+    assert len(refused.value.faults) == 1 and refused.value.faults[0].startswith("foo: there is no key foo")
+
+
+def test_one_string_is_no_list_of_overrides() -> None:
+    with pytest.raises(ConfigError, match="put it in brackets"):
+        gantrick.compose("loss=wgan")

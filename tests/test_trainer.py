@@ -409,3 +409,10 @@ def test_a_run_killed_after_its_last_checkpoint_is_only_closed(tmp_path: Path) -
     (folder / "status.json").write_text(json.dumps({**status, "state": "running"}))
     assert run(made, folder, console=Console(quiet=True), resume=True) == 0
     assert json.loads((folder / "status.json").read_text())["state"] == "finished" and rows(folder) == before
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, True])
+def test_a_count_of_samples_is_checked(tmp_path: Path, count: object) -> None:
+    trained = sampling.load(train(small(metric={}, steps=1), tmp_path / "run"))
+    with pytest.raises(GantrickError, match="at least 1"):
+        trained.sample(count)

@@ -99,7 +99,7 @@ class FID(Metric):
         if self._built is None:
             others = {name for name in features.names() if "inception" not in name} - {self.extractor}
             choice = " or ".join(sorted(others))
-            remedy = f", or choose metric.fid.extractor={choice} (which is another figure)"
+            remedy = f", or choose metric.fid.extractor={choice} (another figure), or metric=[] for none"
             try:
                 self._built = features.extractor(self.extractor, self.weights)
             except (features.MissingWeights, ValueError) as error:
