@@ -278,7 +278,6 @@ class Trainer:
         figures: dict[str, float] = {}
         protocols: dict[str, Any] = {}
         _, weights = generator_of(self.gan)
-        started = time.monotonic()
         for key, metric in self.assembly.metrics.items():
             judging = Judging(self, self.step, self.folder.picture("x").parent, weights, self.cache)
             try:
@@ -294,7 +293,6 @@ class Trainer:
             for picture in found.pictures:
                 if self.wandb is not None:
                     self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
-        self.evaluation_seconds = time.monotonic() - started
         if not figures:
             return
         self._row(figures)
