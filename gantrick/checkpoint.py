@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +16,76 @@ from gantrick.types import GantrickError
 FORMAT = 1
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes aside, flushes to disk and renames: a reader finds the old checkpoint or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save(path: Path, state: dict[str, Any], before: Path | None = None) -> None:
+    """Writes aside, flushes to disk and renames: a reader finds the old checkpoint or the new, never a part.
+
+    before: where the old one goes instead of being replaced. The run's own folder must be there; it is not made anew.
+    """
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(partial, "wb") as file:
             torch.save({"format": FORMAT, **state}, file)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            with suppress(FileNotFoundError):
+                os.replace(path, before)
         os.replace(partial, path)
+    except RuntimeError as error:  # torch's writer: a full disk is "unexpected pos", its cause an OSError or nothing
+        raise _as_os_error(error, path) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _as_os_error(error: RuntimeError, path: Path) -> OSError:
+    cause = error.__context__
+    if isinstance(cause, OSError):
+        return OSError(cause.errno, cause.strerror, str(path))
+    return OSError(errno.EIO, f"{str(error).splitlines()[0]}", str(path))
+
+
+def save_last(folder: Path, state: dict[str, Any]) -> None:
+    """last.pt, with the one before it kept as previous.pt."""
+    save(folder / "last.pt", state, folder / "previous.pt")
+
+
+def save_to_stay(folder: Path, state: dict[str, Any], limit: int | None) -> None:
+    """The checkpoint of this step under its number; of all such, the newest `limit` are kept."""
+    save(folder / f"{state['step']:07d}.pt", state)
+    for old in numbered(folder)[limit:] if limit is not None else ():
+        old.unlink(missing_ok=True)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The checkpoints that stay, the newest first."""
+    return sorted((path for path in folder.glob("*.pt") if path.stem.isdigit()), key=lambda p: -int(p.stem))
+
+
+def latest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """The state to go on from: last.pt, or where that cannot be read the furthest that can, which is told.
+
+    None where there is no checkpoint at all. Raises GantrickError where there are some and none is readable.
+    """
+    last = folder / "last.pt"
+    others = [path for path in (folder / "previous.pt", folder / "best.pt", *numbered(folder)) if path.exists()]
+    if not last.exists() and not others:
+        return None
+    try:
+        return load(last)
+    except GantrickError as error:
+        trouble = error
+    furthest: dict[str, Any] | None = None
+    for path in others:
+        with suppress(GantrickError):
+            state = load(path)
+            if furthest is None or state["step"] > furthest["step"]:
+                furthest, source = state, path
+    if furthest is None:
+        raise trouble
+    tell(f"{str(trouble).partition(';')[0]}; going on from {source.name}, of step {furthest['step']:,}")
+    return furthest
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrick import registry
+from gantrick import registry, transfer
 from gantrick.recipe import OptimizerChoice, Recipe
 from gantrick.stages import STAGES, Arrangement, Component, Law, refusals
 from gantrick.types import (
@@ -150,14 +150,37 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     return Assembly(recipe, dataset, model, metrics, stages, facts, spec)
 
 
-def preflight(recipe: Recipe) -> Assembly:
-    """What can be known before a run starts: refusals, shapes, the device. Raises ConfigError; writes nothing."""
+def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
+    """What can be known before a run starts: refusals, shapes, the device. Raises ConfigError; writes nothing.
+
+    resumed: the weights that the run began with are not asked for; they are in its checkpoints.
+    """
     resolve_device(recipe.settings.device)
-    assembly = bring_together(recipe)
+    assembly, settings = bring_together(recipe), recipe.settings
     with torch.device("meta"):  # shapes only: nothing is allocated
-        Generator(assembly.model, assembly.spec)
-        Discriminator(assembly.model, assembly.spec)
+        networks = _networks(assembly, initialise=False)
+    faults = transfer.freeze(networks, settings.freeze)
+    if settings.init_from is not None and not resumed:
+        faults += transfer.read(settings.init_from, settings.init_take).fit(networks)
+    if faults:
+        raise ConfigError(*faults)
     return assembly
+
+
+def _networks(assembly: Assembly, initialise: bool) -> dict[Player, nn.Module]:
+    """Both networks, their layers wrapped; without `initialise` the weights mean nothing."""
+    model, spec = assembly.model, assembly.spec
+    generator, discriminator = Generator(model, spec), Discriminator(model, spec)
+    for network, init, wrappers in (
+        (generator, spec.g_init, spec.g_wrappers),
+        (discriminator, spec.d_init, spec.d_wrappers),
+    ):
+        if initialise:
+            network.apply(init)
+        for layer in [m for m in network.modules() if _has_matrix(m)]:
+            for wrap in wrappers:
+                wrap(layer)
+    return {"discriminator": discriminator, "generator": generator}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -186,24 +209,26 @@ class GAN:
     Everything that changes in training is reached by `state_dict` and `load_state_dict`.
     """
 
-    def __init__(self, assembly: Assembly, device: torch.device, dtype: torch.dtype | None = None):
+    def __init__(
+        self,
+        assembly: Assembly,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        source: transfer.Source | None = None,
+    ):
         self.assembly, self.device = assembly, device
         self.stages, self.spec = assembly.stages, assembly.spec
-        spec, model = assembly.spec, assembly.model
-        generator, discriminator = Generator(model, spec), Discriminator(model, spec)
-        for network, init, wrappers in (
-            (generator, spec.g_init, spec.g_wrappers),
-            (discriminator, spec.d_init, spec.d_wrappers),
-        ):
-            network.dtype = dtype
-            network.apply(init)
-            for layer in [m for m in network.modules() if _has_matrix(m)]:
-                for wrap in wrappers:
-                    wrap(layer)
-        memory = torch.channels_last if spec.data.is_image else torch.preserve_format
-        self.generator = generator.to(device).to(memory_format=memory)
-        self.discriminator = discriminator.to(device).to(memory_format=memory)
-        self.networks: dict[Player, nn.Module] = {"discriminator": self.discriminator, "generator": self.generator}
+        memory = torch.channels_last if assembly.spec.data.is_image else torch.preserve_format
+        networks = _networks(assembly, initialise=True)
+        if source is not None:
+            source.put_into(networks)
+        transfer.freeze(networks, assembly.recipe.settings.freeze)
+        for network in networks.values():
+            network.dtype = dtype  # type: ignore[assignment]
+            network.to(device).to(memory_format=memory)
+        self.networks = networks
+        self.generator: Generator = networks["generator"]  # type: ignore[assignment]
+        self.discriminator: Discriminator = networks["discriminator"]  # type: ignore[assignment]
         self.components = nn.ModuleDict({label.replace(".", "/"): c for label, c in self.stages.components.items()})
         self.components.to(device)
         self.parameters = {player: dict(network.named_parameters()) for player, network in self.networks.items()}
@@ -303,11 +328,9 @@ def _has_matrix(module: nn.Module) -> bool:
 def count_parameters(assembly: Assembly) -> dict[Player, int]:
     """The number of trainable parameters of each player, found without allocating them."""
     with torch.device("meta"):
-        networks: dict[Player, nn.Module] = {
-            "discriminator": Discriminator(assembly.model, assembly.spec),
-            "generator": Generator(assembly.model, assembly.spec),
-        }
-    return {player: sum(p.numel() for p in network.parameters()) for player, network in networks.items()}
+        networks = _networks(assembly, initialise=False)
+    transfer.freeze(networks, assembly.recipe.settings.freeze)
+    return {player: sum(p.numel() for p in net.parameters() if p.requires_grad) for player, net in networks.items()}
 
 
 def warnings(assembly: Assembly) -> list[str]:
@@ -329,9 +352,9 @@ def warnings(assembly: Assembly) -> list[str]:
     return found
 
 
-def plan(recipe: Recipe) -> str:
+def plan(recipe: Recipe, resumed: bool = False) -> str:
     """Stage by stage who acts, the defaults that were taken and why, the sizes of the networks. Raises ConfigError."""
-    assembly = preflight(recipe)
+    assembly = preflight(recipe, resumed)
     counts = count_parameters(assembly)
     spec, settings = assembly.spec, recipe.settings
     shape = "×".join(str(n) for n in spec.data.shape)

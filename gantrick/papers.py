@@ -35,3 +35,11 @@ SPECTRAL_NORM = Paper(
     "1802.05957",
     "International Conference on Learning Representations",
 )
+BIGGAN = Paper(
+    "brock2019large",
+    "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+    "Brock, Andrew and Donahue, Jeff and Simonyan, Karen",
+    2019,
+    "1809.11096",
+    "International Conference on Learning Representations",
+)

@@ -41,6 +41,11 @@ class Settings:
     eval_every: Whole = 5000
     eval_samples: Count | None = None  # generated samples of every metric; null: as each metric says
     checkpoint_every: Whole = 5000
+    keep_every: Whole = 0  # steps between checkpoints that stay; 0: none
+    keep_limit: Count | None = 5  # how many of them; null: all
+    init_from: str | None = None  # a run or a checkpoint whose weights this run begins with,
+    init_take: list[str] = field(default_factory=lambda: ["*"])  # those of these names
+    freeze: list[str] = field(default_factory=list)  # names of the weights that stay as they begin
     runs_dir: str = "runs"
     name: str | None = None
     tags: list[str] = field(default_factory=list)

@@ -69,7 +69,7 @@ def _table() -> dict[str, Stage]:
         Stage("adapt", "after", each, ("records",), "nothing; own buffers, once per move, of the batches it averaged"),
         Stage("sync", "after", one, ("generator", "discriminator"), "nothing; writes trained weights"),
         Stage("average", "after", each, ("generator", "discriminator"), "nothing; reads trained weights"),
-        Stage("watch", "watch", each, ("row",), "None to go on, or a reason to stop"),
+        Stage("watch", "watch", each, ("row",), "None to go on, or a Verdict"),
         Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
         Stage("truncate", "draw", chain, ("latents",), "latents"),
         Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),

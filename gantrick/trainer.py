@@ -6,9 +6,10 @@ import json
 import math
 import os
 import signal
+import subprocess
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gantrick import checkpoint
+from gantrick import checkpoint, transfer
 from gantrick import gan as gan_module
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
@@ -27,17 +28,28 @@ from gantrick.sampling import apart, draw, generator_of
 from gantrick.step import Play
 from gantrick.tracking.console import Console, duration
 from gantrick.tracking.environment import environment
-from gantrick.tracking.folder import RunFolder
+from gantrick.tracking.folder import RunFolder, State
 from gantrick.tracking.grid import save_grid
 from gantrick.tracking.wandb_log import WandbLog
-from gantrick.types import Batch, ConfigError, Dataset, GantrickError, Latents, Player, Record, Samples
+from gantrick.types import Batch, ConfigError, Dataset, GantrickError, Latents, Player, Record, Samples, Verdict
 
 GRID = 64  # samples in a grid
 POINTS = 2500  # points in a scatter picture
 
 
+HEARTBEAT = 15.0  # seconds between signs of life in status.json while there is nothing else to write
+REQUEUE = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+
+
 class Diverged(GantrickError):
-    """A number of the run is no longer finite."""
+    """A number of the run is no longer finite: the one called `term`."""
+
+    def __init__(self, term: str, step: int):
+        self.term = term
+        super().__init__(
+            f"step {step}: {term} is not finite, so training cannot go on; an earlier checkpoint is kept; "
+            "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
+        )
 
 
 @dataclass
@@ -63,6 +75,7 @@ class Judging:
         count = min(count, limit) if limit else count
         seed = stream(self.trainer.recipe.settings.seed, "evaluation")
         for images in draw(self.trainer.gan, count, seed, batch_size):
+            self.trainer.beat()
             if not bool(torch.isfinite(images).all()):
                 raise GantrickError(
                     f"step {self.step}: the generator draws values that are not finite; no figure is taken"
@@ -83,10 +96,10 @@ class Best:
     value: float = math.nan
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def improves(self, value: float) -> bool:
+    def improves(self, value: float, over: float) -> bool:
         if not math.isfinite(value):
             return False
-        return math.isnan(self.value) or (value < self.value if self.lower else value > self.value)
+        return math.isnan(over) or (value < over if self.lower else value > over)
 
 
 class Trainer:
@@ -103,11 +116,16 @@ class Trainer:
     ):
         self.recipe, self.sweep = recipe, sweep
         self.console = console or Console()
-        self.assembly: Assembly = gan_module.preflight(recipe)
+        self.assembly: Assembly = gan_module.preflight(recipe, resume)
         self.saved: dict[str, Any] | None = None  # the state that a resumed run goes on from
+        self.source: transfer.Source | None = None  # of the weights that a new run begins with
+        self.resumed = resume
         if resume:
-            self.saved = checkpoint.load(folder / "checkpoints" / "last.pt")
-            if self.saved["step"] >= recipe.settings.steps and RunFolder(folder).state() == "finished":
+            self.saved = checkpoint.latest(folder / "checkpoints", self.console.warn)
+            finished = (
+                self.saved is not None and self.saved["step"] - self.saved.get("origin", 0) >= recipe.settings.steps
+            )
+            if self.saved is not None and finished and RunFolder(folder).state() == "finished":
                 raise ConfigError(
                     f"resume={folder}: the run is at step {self.saved['step']:,}, its last; give a larger steps="
                 )
@@ -115,6 +133,8 @@ class Trainer:
             raise ConfigError(
                 f"{folder}: already holds a run; go on with it by resume={folder}, or take another folder"
             )
+        elif recipe.settings.init_from is not None:
+            self.source = transfer.read(recipe.settings.init_from, recipe.settings.init_take)
         for metric in self.assembly.metrics.values():
             metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
@@ -122,6 +142,12 @@ class Trainer:
         self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
         self.folder = RunFolder(folder)
         self.step, self.seconds, self.images = 0, 0.0, 0
+        self.acts: list[dict[str, Any]] = []  # what watching components had done: step, act, reason …
+        self.origin, self.lr_scale = 0, 1.0  # the step of the last new start; what acts left of the learning rates
+        self.peak = math.nan  # the best of the first metric since then
+        self._waiting: list[dict[str, Any]] = []  # rows that could not be written yet
+        self._troubles: dict[str, str] = {}  # what could not be written, and why
+        self._beaten = 0.0
         self.meter, self.cache = Meter(), dict[Any, Any]()
         self.stopped_by: int | None = None
         self.wandb: WandbLog | None = None
@@ -140,20 +166,39 @@ class Trainer:
 
     def run(self, command: str | None = None) -> int:
         """Trains to the last step. Returns the exit code; the folder tells how it ended whatever happens."""
-        settings = self.recipe.settings
+        with self.folder.claimed():
+            code = self._run(command)
+        self._hand_back()
+        return code
+
+    def _run(self, command: str | None) -> int:
         self.folder.open(
-            self.recipe.resolved, gan_module.plan(self.recipe), {**environment(self.device), "command": command or ""}
+            self.recipe.resolved,
+            gan_module.plan(self.recipe, self.resumed),
+            {**environment(self.device), "command": command or ""},
         )
         code = 1
         try:
             with self._signals(), self._deterministic():
+                if self.saved is not None:
+                    self._recall(self.saved)
+                elif self.resumed:
+                    self.folder.cut(-1)
+                    self.console.event("resume: no checkpoint had been written yet; starting at step 0")
                 self._build()
                 if self.saved is not None:
                     self._restore(self.saved)
                 self._start_wandb()
                 self._tell()
-                self.console.start(settings.steps, self.step, self.best.name)
+                self.console.start(self.end, self.step, self.best.name)
                 code = self._train()
+        except OSError as error:
+            reason = (
+                f"{error.filename or self.folder.path}: {error.strerror or error}; training stopped at step "
+                f"{self.step:,}; mend that, then go on with: gantrick train resume={self.folder.path}"
+            )
+            self._failed(reason, traceback.format_exc())
+            raise GantrickError(reason) from error
         except GantrickError as error:
             self._failed(str(error))
             raise
@@ -168,18 +213,29 @@ class Trainer:
         self.console.closing(self._closing())
         return code
 
+    @property
+    def end(self) -> int:
+        """The step at which the run ends."""
+        return self.origin + self.recipe.settings.steps
+
+    @property
+    def seed(self) -> int:
+        """The seed of training: the run's, or after a new start one of its own. Figures and grids keep the run's."""
+        starts = sum(act["act"] == "reseed" for act in self.acts)
+        return stream(self.recipe.settings.seed, f"start {starts}") if starts else self.recipe.settings.seed
+
     def _build(self) -> None:
-        settings = self.recipe.settings
-        torch.manual_seed(stream(settings.seed, "weights"))
-        self.gan = GAN(self.assembly, self.device, self.dtype)
-        torch.manual_seed(stream(settings.seed, "training"))
-        self.latent_stream = torch.Generator(self.device).manual_seed(stream(settings.seed, "latents"))
+        settings, seed = self.recipe.settings, self.seed
+        torch.manual_seed(stream(seed, "weights"))
+        self.gan = GAN(self.assembly, self.device, self.dtype, self.source)
+        torch.manual_seed(stream(seed, "training"))
+        self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))
         train = self.samples("train")
-        self.feed = Feed(train, self.device, stream(settings.seed, "data"), self.assembly.dataset.flip)
+        self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip)
         self.extra: dict[str, tuple[int, Feed]] = {}
         for component in self.assembly.stages["streams"]:
             for name, size in component.streams().items():  # type: ignore[operator]
-                own = stream(settings.seed, f"data {component.label} {name}")
+                own = stream(seed, f"data {component.label} {name}")
                 self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip))
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
@@ -190,7 +246,7 @@ class Trainer:
             g_steps=settings.g_steps,
             accumulate=settings.accumulate,
         )
-        self.gan.stages.all("schedule", self.step)
+        self.gan.stages.all("schedule", self.step - self.origin)
 
     def _draw(self, player: Player) -> tuple[Batch | None, Latents]:
         settings = self.recipe.settings
@@ -206,53 +262,126 @@ class Trainer:
         return Batch(batch.images, batch.labels, extra), latents
 
     def _observe(self, record: Record, norm: Tensor) -> None:
-        self.meter.add({**record.terms, **record.diagnostics, f"grad_norm/{record.player[0]}": norm}, self.play.step)
+        self.meter.add({**record.terms, **record.diagnostics, f"grad_norm/{record.player[0]}": norm}, self.step)
 
     def _train(self) -> int:
-        settings = self.recipe.settings
         if self.saved is None:
             self._evaluate()
             self._grid()
-            self._save("last")
-        optimizers = self.recipe.optimizers
-        while self.step < settings.steps:
-            if optimizers.schedule != "constant":
-                self.gan.set_learning_rates(optimizers.factor(self.step, settings.steps))
-            started = time.monotonic()
-            self.play.round(self.step)
-            self.step += 1
-            final = self.step == settings.steps
-            logging = final or self.step % settings.log_every == 0
-            values = self.meter.read() if logging else {}  # waits for the device
-            self.seconds += time.monotonic() - started
-            self.console.step(self.step, {})
-            if logging:
-                self._log(values)
-            if final or _due(self.step, settings.sample_every):
-                self._grid()
-            if final or _due(self.step, settings.eval_every):
-                self._evaluate()
-            if final or _due(self.step, settings.checkpoint_every):
-                self._save("last")
-            if logging and not final and (reason := self._watch()) is not None:
-                self._save("last")
-                self.folder.status("finished", self.step, reason)
-                self.console.event(reason)
-                self._summary()
-                return 0
-            if self.stopped_by is not None and not final:
-                return self._preempted()
-        self.folder.status("finished", self.step)
-        self._summary()
+            checkpoint.save_last(self._checkpoints, self.state_dict())
+        while self.step < self.end:
+            try:
+                code = self._advance()
+            except Diverged as error:
+                verdict = self._verdict({"non_finite": error.term})
+                if verdict is None or verdict.act == "stop":
+                    raise
+                self._act(verdict)
+                continue
+            if code is not None:
+                return code
+        self._finish()
         return 0
+
+    def _advance(self) -> int | None:
+        """One step and what is due after it. Gives the exit code where the run ends before its last step."""
+        settings = self.recipe.settings
+        self._set_learning_rates()
+        started = time.monotonic()
+        self.play.round(self.step - self.origin)
+        self.step += 1
+        final = self.step == self.end
+        logging = final or self.step % settings.log_every == 0
+        values = self.meter.read() if logging else {}  # waits for the device
+        self.seconds += time.monotonic() - started
+        self.console.step(self.step, {})
+        self.beat()
+        if logging:
+            self._log(values)
+        if final or _due(self.step, settings.sample_every):
+            self._grid()
+        if final or _due(self.step, settings.eval_every):
+            self._evaluate()
+        if final or _due(self.step, settings.checkpoint_every):
+            self._save("last")
+        if _due(self.step, settings.keep_every):
+            self._save("stays")
+        if logging and not final and (verdict := self._verdict(self._latest)) is not None:
+            return self._act(verdict)
+        if self.stopped_by is not None and not final:
+            return self._preempted()
+        return None
+
+    def _set_learning_rates(self) -> None:
+        optimizers = self.recipe.optimizers
+        if optimizers.schedule != "constant" or self.lr_scale != 1.0:
+            factor = optimizers.factor(self.step - self.origin, self.recipe.settings.steps)
+            self.gan.set_learning_rates(factor * self.lr_scale)
+
+    def _finish(self, reason: str | None = None) -> None:
+        """The run is over and all of it is on disk, or that is an error."""
+        if not self._write_rows() or "checkpoints" in self._troubles:
+            why = "; ".join(f"{what}: {trouble}" for what, trouble in self._troubles.items())
+            raise GantrickError(
+                f"{self.folder.path}: the run came to step {self.step:,}, but it could not be saved ({why}); make "
+                f"room, then go on from the last checkpoint with: gantrick train resume={self.folder.path}"
+            )
+        self._status("finished", reason)
+        self._summary()
 
     # --- what is written on the way ------------------------------------------------------------------------------
 
     def _row(self, values: dict[str, Any]) -> None:
         row = {"step": self.step, "images": self.images, "seconds": round(self.seconds, 3), **values}
-        self.folder.row(row)
+        self._waiting.append(row)
+        self._write_rows()
         if self.wandb is not None:
             self.wandb.log(row)
+
+    def _write_rows(self) -> bool:
+        """Rows that cannot be written wait for the next time; no checkpoint is written before them."""
+
+        def write() -> None:
+            while self._waiting:
+                self.folder.row(self._waiting[0])
+                self._waiting.pop(0)
+
+        return self._try("metrics.jsonl", write)
+
+    def _try(self, what: str, write: Callable[[], object]) -> bool:
+        """Writes, or says once why not: a disk that is full for a while does not end a run. False where it failed.
+
+        Raises GantrickError where the run folder itself is gone.
+        """
+        try:
+            write()
+        except OSError as error:
+            why = str(error.strerror or error)
+            if not self.folder.path.is_dir():
+                raise GantrickError(
+                    f"{self.folder.path}: the run folder is gone; training stopped at step {self.step:,}; put it back, "
+                    f"then go on from its last checkpoint with: gantrick train resume={self.folder.path}"
+                ) from error
+            if what not in self._troubles:
+                self.console.warn(
+                    f"{self.folder.path}: {what} could not be written at step {self.step:,} ({why}); training goes on, "
+                    "and it is tried again"
+                )
+            self._troubles[what] = why
+            return False
+        if self._troubles.pop(what, None) is not None:
+            self.console.event(f"{what} could be written again at step {self.step:,}")
+        return True
+
+    def _status(self, state: State, reason: str | None = None, **more: Any) -> None:
+        self._beaten = time.monotonic()
+        more |= {"acts": self.acts} if self.acts else {}
+        self._try("status.json", lambda: self.folder.status(state, self.step, reason, **more))
+
+    def beat(self) -> None:
+        """A sign of life in status.json, now and then."""
+        if time.monotonic() - self._beaten > HEARTBEAT:
+            self._status("running")
 
     def _log(self, values: dict[str, float]) -> None:
         for player, optimizer in self.gan.optimizers.items():
@@ -262,15 +391,64 @@ class Trainer:
         self._logged = (self.images, self.seconds)
         self._row(values)
         self._latest |= values
-        self.folder.status("running", self.step)
+        self._status("running")
         self.console.step(self.step, values)
         self._stop_if_bad()
 
-    def _watch(self) -> str | None:
+    # --- watching ------------------------------------------------------------------------------------------------
+
+    def _verdict(self, values: Mapping[str, Any]) -> Verdict | None:
+        """What the first watching component that is not content with the run asks for."""
+        row: dict[str, Any] = {"step": self.step, **values}
+        value, worse = row.get(self.best.name or ""), None
+        if value is not None and math.isfinite(self.peak):
+            worse = (value, self.peak) if self.best.lower else (self.peak, value)
+        if worse is not None and worse[1] > 0:
+            row["worse"] = worse[0] / worse[1]
         for component in self.assembly.stages["watch"]:
-            verdict = component.watch({"step": self.step, **self._latest})  # type: ignore[operator]
+            verdict: Verdict | None = component.watch(row)  # type: ignore[operator]
             if verdict is not None:
-                return f"stopped at step {self.step} by {component.label}: {verdict}"
+                done = sum(act["by"] == component.label for act in self.acts)
+                act, reason = verdict.act, f"{component.label}: {verdict.reason}"
+                if act != "stop" and verdict.times is not None and done >= verdict.times:
+                    act, reason = "stop", f"{reason}, after {done} times of {verdict.act}"
+                self._by = component.label
+                return replace(verdict, act=act, reason=reason)
+        return None
+
+    def _act(self, verdict: Verdict) -> int | None:
+        """Stops, rolls back or begins again, and says so everywhere. Gives the exit code where the run ends."""
+        told: dict[str, Any] = {"step": self.step, "act": verdict.act, "reason": verdict.reason, "by": self._by}
+        state: dict[str, Any] = {}
+        if verdict.act == "roll_back":
+            folder = self._checkpoints
+            state = checkpoint.load(folder / "best.pt") if (folder / "best.pt").exists() else {}
+            state = state or checkpoint.latest(folder, self.console.warn) or {}
+            self.lr_scale *= verdict.lr_factor
+            told |= {"to_step": state["step"], "lr_scale": self.lr_scale}
+        self.acts.append(told)
+        if verdict.act == "roll_back":
+            self._load(state["gan"])
+        elif verdict.act == "reseed":
+            self.assembly = gan_module.preflight(self.recipe, resumed=True)
+            self.origin, self.lr_scale, self.peak = self.step, 1.0, math.nan
+            told["seed"] = self.seed
+            self._build()
+        self.console.event(f"step {self.step}: {verdict.act.replace('_', ' ')}, {verdict.reason}")
+        self._row({f"act/{name}": value for name, value in told.items() if name != "step"})
+        if verdict.act == "stop":
+            self._stop_if_bad()
+            self._save("last")
+            self._finish(f"stopped at step {self.step} by {verdict.reason}")
+            return 0
+        self.meter, self._latest = Meter(), {}
+        self._set_learning_rates()
+        self._status("running")
+        self.console.start(self.end, self.step, self.best.name)
+        if verdict.act == "reseed" or self.step == self.end:
+            self._evaluate()
+            self._grid()
+        self._save("last")
         return None
 
     def _evaluate(self) -> None:
@@ -300,10 +478,13 @@ class Trainer:
         self._latest |= figures
         self.last = {"step": self.step, "figures": figures, "protocol": protocols}
         value = figures.get(self.best.name or "", math.nan)
-        if self.best.improves(value):
+        if self.best.improves(value, over=self.peak):
+            self.peak = value
+        if self.best.improves(value, over=self.best.value):
             self.best.step, self.best.value, self.best.figures = self.step, value, self.last
             self._save("best")
-        self.folder.evaluation({"last": self.last, "best": self.best.figures or self.last})
+        report = {"last": self.last, "best": self.best.figures or self.last}
+        self._try("evaluation.json", lambda: self.folder.evaluation(report))
         self.console.event(f"step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _grid(self) -> None:
@@ -342,72 +523,123 @@ class Trainer:
             "logged": list(self._logged),
             "meter": self.meter.state_dict(),
             "recipe": self.recipe.hash,
+            "acts": self.acts,
+            "origin": self.origin,
+            "lr_scale": self.lr_scale,
+            "peak": self.peak,
             "data": {"shape": list(self.assembly.spec.data.shape), "classes": self.assembly.spec.data.classes},
         }
 
-    def _save(self, name: str) -> None:
-        """A checkpoint never replaces a good one with numbers that are not finite."""
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder.path / "checkpoints"
+
+    def _save(self, kind: Literal["last", "best", "stays"]) -> bool:
+        """A checkpoint never replaces a good one with numbers that are not finite, nor says more than the rows do."""
         self._stop_if_bad()
-        checkpoint.save(self.folder.path / "checkpoints" / f"{name}.pt", self.state_dict())
+        for player, network in self.gan.networks.items():
+            for name, parameter in network.named_parameters():
+                if not bool(torch.isfinite(parameter).all()):
+                    raise Diverged(f"{player}.{name}", self.step)
+
+        def write() -> None:
+            state = self.state_dict()
+            if kind == "last":
+                checkpoint.save_last(self._checkpoints, state)
+            elif kind == "best":
+                checkpoint.save(self._checkpoints / "best.pt", state)
+            else:
+                checkpoint.save_to_stay(self._checkpoints, state, self.recipe.settings.keep_limit)
+
+        return self._write_rows() and self._try("checkpoints", write)
 
     def _stop_if_bad(self) -> None:
         if (bad := self.meter.first_bad()) is not None:
-            raise Diverged(
-                f"step {bad[1]}: {bad[0]} is not finite, so training cannot go on; an earlier checkpoint is kept; "
-                "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
-            )
+            raise Diverged(*bad)
+
+    def _recall(self, state: dict[str, Any]) -> None:
+        """What decides how networks are built."""
+        self.acts, self.origin = state.get("acts", []), state.get("origin", 0)
+        self.lr_scale, self.peak = state.get("lr_scale", 1.0), state.get("peak", math.nan)
+        self.step = state["step"]
+
+    def _load(self, state: dict[str, Any]) -> None:
+        try:
+            self.gan.load_state_dict(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise GantrickError(
+                f"{self.folder.path}: its checkpoint does not fit its config ({_first_line(error)}); go on with the "
+                f"version of gantrick that environment.json names, or start a new run with init_from={self.folder.path}"
+            ) from error
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Everything as it was when the checkpoint was written; rows of later steps are dropped."""
-        self.gan.load_state_dict(state["gan"])
+        self._load(state["gan"])
         self.latent_stream.set_state(state["latents"])
         self.feed.load_state_dict(state["feed"])
         for name, (_, feed) in self.extra.items():
             feed.load_state_dict(state["extra"][name])
         self.meter.load_state_dict(state["meter"], self.device)
-        self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
+        self.images, self.seconds = state["images"], state["seconds"]
         self.last, self._latest, self._logged = state["last"], state["latest"], tuple(state["logged"])
         self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
         self.best.figures = state["best"]["figures"]
         self.folder.cut(self.step)
         for left_over in (*self.folder.path.glob("checkpoints/.*"), *self.folder.path.glob("samples/.*")):
             left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
-        self.folder.status("running", self.step)
+        self._status("running")
         checkpoint.restore_random_states(state["random"], self.device)
 
     def _preempted(self) -> int:
-        self._save("last")
         name = signal.Signals(self.stopped_by or signal.SIGTERM).name
-        self.folder.status("preempted", self.step, f"stopped by {name}")
-        self.console.event(
-            f"stopped by {name} at step {self.step}; go on with: gantrick train resume={self.folder.path}"
-        )
+        how = f"stopped by {name} at step {self.step}"
+        if not self._save("last"):
+            how += (
+                f", which could not be saved ({self._troubles.get('checkpoints') or self._troubles['metrics.jsonl']})"
+            )
+        self._status("preempted", f"stopped by {name}")
+        self.console.event(f"{how}; go on with: gantrick train resume={self.folder.path}")
         return 128 + int(self.stopped_by or 0)
 
     def _failed(self, reason: str, trace: str | None = None) -> None:
-        try:
-            self.folder.status("failed", self.step, reason, **({"traceback": trace} if trace else {}))
-        except OSError as error:
-            self.console.warn(f"{self.folder.path}: status.json could not be written: {error}")
+        with suppress(GantrickError):  # the folder is gone, which has been said
+            self._status("failed", reason, **({"traceback": trace} if trace else {}))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run after the present step, its state saved; a second one ends it at once."""
+        """These signals end the run after the present step, its state saved; a second one ends it at once."""
 
         def note(number: int, frame: Any) -> None:
             if self.stopped_by is not None:
                 raise KeyboardInterrupt
             self.stopped_by = number
 
-        before = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._handlers: dict[int, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM, *REQUEUE):
             with suppress(ValueError):  # not the main thread: its owner decides
-                before[number] = signal.signal(number, note)
+                self._handlers[number] = signal.signal(number, note)
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in self._handlers.items():
                 signal.signal(number, handler)
+
+    def _hand_back(self) -> None:
+        """The signal of a scheduler that wants its machine back: a launcher's own handler (submitit's) queues the job
+        again, and a job of Slurm's without one is queued again here.
+        """
+        if self.stopped_by not in REQUEUE:
+            return
+        handler, job = self._handlers.get(self.stopped_by or 0), os.environ.get("SLURM_JOB_ID")
+        if callable(handler):
+            handler(self.stopped_by, None)
+        elif job is not None:
+            try:
+                subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60)
+                self.console.event(f"job {job} is queued again")
+            except (OSError, subprocess.SubprocessError) as error:
+                said = (getattr(error, "stderr", None) or str(error)).strip()
+                self.console.warn(f"scontrol requeue {job}: {said}; queue the job again by hand")
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -432,6 +664,7 @@ class Trainer:
         tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
         for sentence in gan_module.warnings(self.assembly):
             self.console.warn(sentence)
+        begins = {} if self.source is None else {"begins with": self.source.told(self.gan.networks)}
         precision = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
@@ -441,6 +674,7 @@ class Trainer:
                 "data": f"{self.recipe.dataset.name}, {len(self.samples('train')):,} samples of "
                 + "×".join(str(n) for n in self.assembly.spec.data.shape),
                 "model": f"{self.recipe.model.name}, G {sizes['generator']:,}, D {sizes['discriminator']:,} parameters",
+                **begins,
                 "device": f"{name}{threads}, {precision}",
                 "steps": f"{settings.steps:,} of {per_step * 1e3:.0f} ms: about {duration(estimate)} and evaluations",
                 "folder": str(self.folder.path),
@@ -517,12 +751,17 @@ class Trainer:
                     text += f", best {self.best.value:.4g} at step {self.best.step:,}"
                 lines.append(text)
         lines.append(f"run folder: {self.folder.path}")
-        if self.step < self.recipe.settings.steps:
+        if self.step < self.end:
             lines.append(f"next: gantrick train resume={self.folder.path}")
         else:
             lines.append(f"samples: {self.folder.path}/samples")
             lines.append(f"next: gantrick sample {self.folder.path} --n 64 --out samples.png")
         return lines
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[min(1, len(lines) - 1)] if lines else 'no more is known'}"
 
 
 def _due(step: int, every: int) -> bool:

@@ -379,6 +379,23 @@ class Evaluation(Protocol):
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
 
 
+Act = Literal["stop", "roll_back", "reseed"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a component that watches a run asks of the trainer.
+
+    stop: end here. roll_back: networks, optimizers and components as at the best checkpoint, the learning rates times
+    `lr_factor`, and go on. reseed: begin again from a seed of its own. After `times` acts there is nothing but to stop.
+    """
+
+    act: Act
+    reason: str
+    lr_factor: float = 1.0
+    times: int | None = None
+
+
 @dataclass(frozen=True)
 class Figures:
     """Numbers by metric name (`fid/digits_cnn`), the protocol that made them, and pictures left in the run folder."""

@@ -21,7 +21,7 @@ from gantrick.recipe import Recipe, check
 from gantrick.stages import Component
 from gantrick.tracking.console import Console
 from gantrick.trainer import Diverged, Trainer, run
-from gantrick.types import Batch, Figures, GantrickError, Latents, Metric
+from gantrick.types import Batch, Figures, GantrickError, Latents, Metric, Verdict
 
 FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100}}
 
@@ -59,7 +59,7 @@ def test_the_run_folder_is_the_contract(tmp_path: Path) -> None:
     grids = {f"samples/{step:07d}.png" for step in (0, 2, 4)}
     assert names == grids | {
         "config.yaml", "plan.txt", "status.json", "environment.json", "metrics.jsonl", "evaluation.json",
-        "checkpoints/last.pt", "checkpoints/best.pt",
+        "checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/best.pt",
     }  # fmt: skip
     assert yaml.safe_load((folder / "config.yaml").read_text()) == made.resolved
     assert "trick.cascading" in (folder / "plan.txt").read_text()
@@ -212,12 +212,13 @@ def test_a_signal_saves_first(tmp_path: Path, registered: dict, number: int) -> 
 def test_a_watching_component_may_stop_the_run(tmp_path: Path, registered: dict) -> None:
     class Watcher(Component):
         def watch(self, row):
-            return "seen enough" if row["step"] >= 4 and row["fid/digits_cnn"] > 0 else None
+            return Verdict("stop", "seen enough") if row["step"] >= 4 and row["fid/digits_cnn"] > 0 else None
 
     registry.register("trick.watcher")(Watcher)
     folder = train(small(trick={"watcher": {}}, steps=50), tmp_path / "run")
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "finished" and status["reason"] == "stopped at step 4 by trick.watcher: seen enough"
+    assert status["acts"] == [{"step": 4, "act": "stop", "reason": "trick.watcher: seen enough", "by": "trick.watcher"}]
     assert checkpoint.load(folder / "checkpoints" / "last.pt")["step"] == 4
 
 

@@ -43,6 +43,8 @@ class SpectralNorm(nn.Module):
     def sigma(self, weight: Tensor) -> Tensor:
         """The estimate of the largest singular value: a scalar."""
         matrix = self._matrix(weight)
+        if weight.is_meta:  # only its shape is asked for
+            return weight.new_ones(())
         with torch.autocast(weight.device.type, enabled=False):  # in bf16 σ would be good to two digits
             return torch.linalg.matrix_norm(matrix, 2) if self.exact else torch.dot(self.u, torch.mv(matrix, self.v))
 

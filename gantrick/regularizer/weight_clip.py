@@ -30,6 +30,6 @@ class WeightClip(Component):
 
     def project(self, player: Player, network: nn.Module) -> None:
         if player == "discriminator":
-            parameters = [p.detach() for p in network.parameters()]
+            parameters = [p.detach() for p in network.parameters() if p.requires_grad]
             torch._foreach_clamp_min_(parameters, -self.bound)
             torch._foreach_clamp_max_(parameters, self.bound)

@@ -9,7 +9,8 @@ import numbers
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -18,6 +19,7 @@ import yaml
 
 from gantrick.types import GantrickError
 
+WAIT = 6  # seconds that a folder in use is waited for: workers outlive their killed process by up to five
 State = Literal["running", "finished", "failed", "preempted"]
 
 
@@ -26,6 +28,38 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = Path(path)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Makes the folder and holds it against another process inside. Raises GantrickError where one has it.
+
+        The lock is the system's own, on the folder itself, and ends with the process; where the system or the file
+        system has none, nothing is held. What a killed process leaves running may hold it for a moment longer.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            import fcntl
+
+            held = os.open(self.path, os.O_RDONLY)
+        except (ImportError, OSError):
+            yield
+            return
+        try:
+            for left in reversed(range(WAIT * 10)):
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not left:
+                        raise GantrickError(
+                            f"{self.path}: another process is training this run; wait for it, or stop it first"
+                        ) from None
+                    time.sleep(0.1)
+                except OSError:
+                    break
+            yield
+        finally:
+            os.close(held)
 
     def open(self, resolved: Mapping[str, Any], plan: str, environment: Mapping[str, Any]) -> None:
         """Makes the folder and writes config.yaml, plan.txt, environment.json, and that the run is running."""
