@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 
-from gantrick import registry
+from gantrick import __version__, registry
 from gantrick.types import ConfigError, Count, Fraction, GantrickError, Whole
 
+VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device"})  # where and how a run is recorded
 SINGLE = ("model", "loss", "dataset")
 OWN_KEYS = ("optimizer", "wandb", "imports", "published", "extractor")
 
@@ -153,8 +155,7 @@ class Recipe:
     @property
     def hash(self) -> str:
         """What makes two runs the same job: the resolved config but for where and how it is recorded."""
-        volatile = {"runs_dir", "name", "tags", "wandb", "device"}
-        text = json.dumps({k: v for k, v in self.resolved.items() if k not in volatile}, sort_keys=True, default=str)
+        text = json.dumps({k: v for k, v in self.resolved.items() if k not in VOLATILE}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -307,3 +308,41 @@ def check(config: Mapping[str, Any]) -> Recipe:
         wandb=Wandb(**wandb),
         resolved={**config, "imports": files} if files else config,
     )
+
+
+def recorded(folder: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of a run folder, with changes ("steps", "wandb.mode") if any.
+
+    Raises GantrickError where there is none, or where this version of gantrick does not understand it.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise GantrickError(f"{folder}: not a run folder, it has no config.yaml; name a folder under runs/")
+    try:
+        resolved = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise GantrickError(f"{file}: not readable as YAML; restore it, or name another run") from error
+    for key, value in (changes or {}).items():
+        group, _, name = key.rpartition(".")
+        if group:
+            resolved[group] = {**(resolved.get(group) or {}), name: value}
+        else:
+            resolved[key] = value
+    try:
+        return check(resolved)
+    except ConfigError as error:
+        writer = _writer(folder)
+        if writer in (None, __version__):
+            raise
+        raise ConfigError(
+            *(f"{fault} ({file} was written by gantrick {writer}, this is {__version__})" for fault in error.faults)
+        ) from error
+
+
+def _writer(folder: Path) -> str | None:
+    """The version of gantrick that wrote a run folder."""
+    try:
+        version = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["versions"]["gantrick"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if version is None else str(version)

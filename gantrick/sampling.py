@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from gantrick import checkpoint
 from gantrick.feed import stream
 from gantrick.gan import GAN, bring_together, resolve_device
-from gantrick.recipe import Recipe, check
+from gantrick.recipe import Recipe, recorded
 from gantrick.types import DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
@@ -107,20 +106,20 @@ class Trained:
 def load(run: str | Path, which: str = "best", device: str = "auto") -> Trained:
     """The run in a folder, at its best or last checkpoint. Raises GantrickError naming what is missing."""
     folder = Path(run).expanduser()
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise GantrickError(f"{run}: not a run folder, it has no config.yaml; name a folder under runs/")
-    try:
-        recipe = check(yaml.safe_load(config.read_text()))
-    except yaml.YAMLError as error:
-        raise GantrickError(f"{config}: not readable as YAML; restore it, or name another run") from error
+    recipe = recorded(folder)
     path = folder / "checkpoints" / f"{which}.pt"
     if which == "best" and not path.is_file():
         path = path.with_name("last.pt")
     state = checkpoint.load(path)
-    data = DataShape(tuple(state["data"]["shape"]), state["data"]["classes"])
+    shape = state.get("data")  # which the first version's checkpoints lack
+    data = None if shape is None else DataShape(tuple(shape["shape"]), shape["classes"])
     place = resolve_device(device)
     with apart(place, 0):
         gan = GAN(bring_together(recipe, data), place)
-    gan.load_state_dict(state["gan"])
+    try:
+        gan.load_state_dict(state["gan"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise GantrickError(
+            f"{path}: does not fit the run's config.yaml; use the version of gantrick that environment.json names"
+        ) from error
     return Trained(recipe, gan, int(state["step"]), folder)

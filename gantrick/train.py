@@ -7,10 +7,10 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gantrick import config
+from gantrick.tracking.console import Console
+from gantrick.tracking.folder import RunFolder, write_atomically
+
+if TYPE_CHECKING:
+    from gantrick.recipe import Recipe
 
 log = logging.getLogger(__name__)
 _raised: list[Exception] = []  # by the one run of this process; Hydra would print it in its own way
@@ -26,7 +31,6 @@ _raised: list[Exception] = []  # by the one run of this process; Hydra would pri
 
 def task(composed: DictConfig) -> None:
     """One run: a job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on."""
-    from gantrick.tracking.folder import RunFolder
     from gantrick.types import GantrickError
 
     node = HydraConfig.get()
@@ -35,7 +39,12 @@ def task(composed: DictConfig) -> None:
     try:
         from gantrick import recipe, trainer
 
-        code = trainer.run(recipe.check(config.resolve(composed)), folder, command=_command(node), sweep=sweep)
+        made, begun = recipe.check(config.resolve(composed)), False
+        if sweep is not None or int(os.environ.get("SLURM_RESTART_COUNT", "0")):
+            begun = (folder / "config.yaml").is_file()  # by a process that was stopped, or by Slurm before a requeue
+            if begun and _finished(made, folder):
+                return
+        code = trainer.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
     except Exception as error:
         if sweep is None:
             _raised.append(error)
@@ -44,11 +53,29 @@ def task(composed: DictConfig) -> None:
         reason = str(error) if isinstance(error, GantrickError) else f"{type(error).__name__}: {error}"
         debug = os.environ.get("GANTRICK_DEBUG") == "1"
         log.error("job %s: %s", node.job.num, " ".join(reason.split()), exc_info=debug)
-        if not (folder / "status.json").exists():  # it failed before it began
+        if RunFolder(folder).state() is None:  # it failed before it began
             RunFolder(folder).status("failed", 0, reason)
         return
     if code:
         raise SystemExit(code)
+
+
+def _finished(made: Recipe, folder: Path) -> bool:
+    """Whether the job that a folder has is this one, and has all the steps that are asked for.
+
+    Raises ConfigError where it is another.
+    """
+    from gantrick import recipe
+    from gantrick.types import ConfigError
+
+    there = recipe.recorded(folder)
+    same = {*CHANGEABLE, *recipe.VOLATILE}
+    unlike = [k for k, v in made.resolved.items() if k not in same and there.resolved.get(k, v) != v]
+    if unlike:
+        raise ConfigError(
+            f"{folder}: holds a job of another config, {', '.join(unlike)} differ; undo that, or start a new sweep"
+        )
+    return RunFolder(folder).state() == "finished" and made.settings.steps <= there.settings.steps
 
 
 _hydra = hydra.main(
@@ -63,9 +90,14 @@ def main(words: Sequence[str]) -> list[str]:
     Raises ConfigError with every fault of every job before anything has been started or written.
     """
     arguments = config.parse(words)
+    pinned: Path | None = None
     if any(word.startswith("resume=") for word in arguments.overrides):
-        resume(arguments.overrides, arguments.multirun)
-        return []
+        folder, changes = _to_resume(arguments.overrides, arguments.multirun)
+        if not (folder / SWEEP).is_file():
+            resume(folder, changes, words)
+            return []
+        pinned, words = folder, _words_of(folder, changes)
+        arguments = config.parse(words)
     asked, overrides = config.flags_first(words), list(arguments.overrides)
     flags = asked[: len(asked) - len(overrides)]
     sweep: Path | None = None
@@ -78,7 +110,10 @@ def main(words: Sequence[str]) -> list[str]:
             check_jobs(composing, jobs.each)
             overrides = jobs.overrides
             if jobs.config.hydra.mode == RunMode.MULTIRUN:
-                sweep = Path(jobs.config.hydra.sweep.dir)  # pinned, as its name holds the time and an id
+                sweep = pinned or Path(jobs.config.hydra.sweep.dir)  # pinned, as its name holds the time and an id
+                if pinned is None:
+                    sweep.mkdir(parents=True, exist_ok=True)
+                    write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *overrides]}, indent=2) + "\n")
                 overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
     _raised.clear()
     with _command_line("gantrick train", [*flags, *overrides]):
@@ -87,6 +122,10 @@ def main(words: Sequence[str]) -> list[str]:
                 entry()
         except config.HYDRA_ERRORS as error:
             config.refuse(config.sentence(error), cause=error)
+        except (SystemExit, KeyboardInterrupt):
+            if sweep is not None:
+                Console().event(f"the sweep is stopped; go on with: gantrick train resume={sweep}")
+            raise
     if _raised:
         raise _raised.pop()
     return failures(sweep) if sweep else []
@@ -94,25 +133,21 @@ def main(words: Sequence[str]) -> list[str]:
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "wandb.mode",
+    "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "keep_every",
+    "keep_limit", "wandb.mode",
 )  # fmt: skip
+SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
 
 
-def resume(overrides: Sequence[str], multirun: bool) -> None:
-    """Goes on with a run: `resume=RUN`, with more `steps=` if wanted. Raises ConfigError before anything is touched."""
-    import yaml
-
-    from gantrick import recipe, trainer
+def _to_resume(overrides: Sequence[str], multirun: bool) -> tuple[Path, dict[str, str]]:
+    """The folder to go on with, and what is to be changed. Raises ConfigError."""
     from gantrick.types import ConfigError
 
     if multirun:
-        raise ConfigError("resume: goes on with one run, not with a sweep; leave -m out")
-    given = dict(word.partition("=")[::2] for word in overrides)
-    folder = Path(given.pop("resume")).expanduser()
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise ConfigError(f"resume={folder}: not a run folder, it has no config.yaml; name a folder under runs/")
-    refused = [key for key in given if key not in CHANGEABLE]
+        raise ConfigError("resume: a sweep knows its jobs; leave -m out, as in gantrick train resume=SWEEP")
+    changes = dict(word.partition("=")[::2] for word in overrides)
+    folder = Path(changes.pop("resume")).expanduser()
+    refused = [key for key in changes if key not in CHANGEABLE]
     if refused:
         raise ConfigError(
             *(
@@ -120,16 +155,34 @@ def resume(overrides: Sequence[str], multirun: bool) -> None:
                 for key in refused
             )
         )
-    resolved: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for key, text in given.items():
-        value = yaml.safe_load(text)
-        if key == "wandb.mode":
-            resolved["wandb"] = {**resolved.get("wandb", {}), "mode": value}
-        else:
-            resolved[key] = value
-    code = trainer.run(
-        recipe.check(resolved), folder, command=shlex.join(["gantrick", "train", *overrides]), resume=True
-    )
+    return folder, changes
+
+
+def _words_of(sweep: Path, changes: Mapping[str, str]) -> list[str]:
+    """The words that a sweep was started with, and the changes. Raises ConfigError where they cannot be read."""
+    from gantrick.types import ConfigError
+
+    try:
+        words = json.loads((sweep / SWEEP).read_text(encoding="utf-8"))["words"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{sweep / SWEEP}: cannot be read; restore it, or resume the jobs one by one") from error
+    return [w for w in words if w.partition("=")[0] not in changes] + [f"{k}={v}" for k, v in changes.items()]
+
+
+def resume(folder: Path, changes: Mapping[str, str], words: Sequence[str]) -> None:
+    """Goes on with a run. Raises ConfigError before anything is touched."""
+    import yaml
+
+    from gantrick import recipe, trainer
+    from gantrick.types import GantrickError
+
+    try:
+        values: dict[str, Any] = {key: yaml.safe_load(text) for key, text in changes.items()}
+        made = recipe.recorded(folder, values)
+    except GantrickError as error:
+        config.refuse(f"resume={error}", cause=error)
+    sweep = folder.parent.name if (folder.parent / SWEEP).is_file() else None
+    code = trainer.run(made, folder, command=shlex.join(["gantrick", "train", *words]), sweep=sweep, resume=True)
     if code:
         raise SystemExit(code)
 

@@ -320,13 +320,14 @@ class Trainer:
 
     def _finish(self, reason: str | None = None) -> None:
         """The run is over and all of it is on disk, or that is an error."""
-        if not self._write_rows() or "checkpoints" in self._troubles:
+        if self._write_rows() and "checkpoints" not in self._troubles:
+            self._status("finished", reason)
+        if self._troubles:
             why = "; ".join(f"{what}: {trouble}" for what, trouble in self._troubles.items())
             raise GantrickError(
                 f"{self.folder.path}: the run came to step {self.step:,}, but it could not be saved ({why}); make "
                 f"room, then go on from the last checkpoint with: gantrick train resume={self.folder.path}"
             )
-        self._status("finished", reason)
         self._summary()
 
     # --- what is written on the way ------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "last.pt"
+    path = tmp_path / "checkpoints" / "last.pt"
     checkpoint.save(path, state(1))
     checkpoint.save(path, state(2))
     assert same(checkpoint.load(path), state(2))
@@ -232,3 +232,46 @@ def test_one_that_was_cut_or_spoilt(tmp_path: Path) -> None:
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(GantrickError, match=r"not a readable checkpoint \(IsADirectoryError\)"):
         checkpoint.load(tmp_path)
+
+
+def test_the_last_falls_back_to_the_furthest_that_can_be_read(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert checkpoint.latest(tmp_path, told.append) is None
+    for step in (2, 4, 6):
+        checkpoint.save_last(tmp_path, state(step))
+    checkpoint.save(tmp_path / "best.pt", state(5))
+    checkpoint.save_to_stay(tmp_path, state(3), None)
+    assert checkpoint.latest(tmp_path, told.append)["step"] == 6 and not told
+    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:-200])
+    assert checkpoint.latest(tmp_path, told.append)["step"] == 5, "the best is further than the one before"
+    assert "last.pt: not a readable checkpoint" in told[0] and "going on from best.pt, of step 5" in told[0]
+    (tmp_path / "best.pt").write_bytes(b"")
+    assert checkpoint.latest(tmp_path, told.append)["step"] == 4
+    (tmp_path / "last.pt").unlink()
+    (tmp_path / "previous.pt").unlink()
+    assert checkpoint.latest(tmp_path, told.append)["step"] == 3
+    assert "last.pt: there is no such checkpoint; going on from 0000003.pt, of step 3" in told[-1]
+    (tmp_path / "0000003.pt").write_bytes(b"PK")
+    with pytest.raises(GantrickError, match="there is no such checkpoint"):
+        checkpoint.latest(tmp_path, told.append)
+
+
+def test_of_those_that_stay_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (9, 10, 100_000_000, 11):
+        checkpoint.save_to_stay(tmp_path, state(step), 3)
+    assert [path.stem for path in checkpoint.numbered(tmp_path)] == ["100000000", "0000011", "0000010"]
+
+
+def test_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        checkpoint.save_last(tmp_path / "gone" / "checkpoints", state(1))
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is Linux's")
+def test_a_full_disk_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's writer turns it into a RuntimeError about positions in a file."""
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, mode="r", *a, **k: real("/dev/full", mode, *a, **k))
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path / "last.pt", state(1))

@@ -451,9 +451,66 @@ def test_a_run_is_taken_further_by_resume(tmp_path: Path, capsys: pytest.Capture
         ([f"resume={run}"], f"resume={run}: the run is at step 4, its last; give a larger steps="),
         ([f"resume={tmp_path}"], "not a run folder, it has no config.yaml"),
         ([f"resume={run}", "loss=hinge"], "loss: cannot change when a run is resumed"),
-        (["-m", f"resume={run}"], "goes on with one run, not with a sweep"),
+        (["-m", f"resume={run}"], "leave -m out"),
     ]:
         assert cli.main(["train", *words]) == 2
         assert message in capsys.readouterr().err
     assert cli.main(["train", f"resume={run}", "steps=6", "eval_every=0"]) == 0
     assert json.loads((run / "status.json").read_text())["step"] == 6
+
+
+KILLER = """
+import os, signal
+import gantrick
+from gantrick import Component
+
+@gantrick.register("trick.killer")
+class Killer(Component):
+    def __init__(self):
+        super().__init__()
+    def schedule(self, step):
+        if step == 3 and os.path.exists("armed"):
+            os.remove("armed")
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_sweep_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    """Job 0 is killed in its last step and goes on; job 1 is run; what is finished is not run again."""
+    (tmp_path / "killer.py").write_text(KILLER)
+    (tmp_path / "armed").touch()
+    (tmp_path / "configs" / "trick").mkdir(parents=True)
+    (tmp_path / "configs" / "trick" / "killer.yaml").write_text("# @package trick.killer\nname: killer\n")
+    words = ["debug=fast", "wandb.mode=disabled", "device=cpu", "imports=[killer.py]", "trick=killer", "seed=0,1"]
+    done = installed("train", "-m", "--config-dir", "configs", *words, cwd=tmp_path)
+    assert done.returncode == -9
+    [sweep] = (tmp_path / "runs").glob("sweep-*")
+    states = {f.parent.name: json.loads(f.read_text())["state"] for f in sweep.glob("*/status.json")}
+    assert states == {"0": "running"} and (sweep / "0/checkpoints/last.pt").exists()
+    done = installed("train", f"resume={sweep}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    statuses = {f.parent.name: f.read_text() for f in sweep.glob("*/status.json")}
+    assert {k: json.loads(v)["state"] for k, v in statuses.items()} == {"0": "finished", "1": "finished"}
+    rows = [json.loads(line)["step"] for line in (sweep / "0/metrics.jsonl").read_text().splitlines()]
+    alone = [json.loads(line)["step"] for line in (sweep / "1/metrics.jsonl").read_text().splitlines()]
+    assert rows == alone and sorted(set(rows)) == [0, 1, 2, 3, 4]
+    done = installed("train", f"resume={sweep}", cwd=tmp_path)
+    assert done.returncode == 0 and "step" not in done.stdout
+    assert statuses == {f.parent.name: f.read_text() for f in sweep.glob("*/status.json")}, "nothing runs twice"
+    done = installed("train", f"resume={sweep}", "steps=5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {json.loads(f.read_text())["step"] for f in sweep.glob("*/status.json")} == {5}
+    (tmp_path / "configs" / "trick" / "killer.yaml").unlink()
+    done = installed("train", f"resume={sweep}", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "killer" in done.stderr
+
+
+def test_a_requeued_job_of_slurm_goes_on_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["train", "debug=fast", "wandb.mode=disabled", "device=cpu", "hydra.run.dir=run"]
+    assert installed(*words, "steps=3", cwd=tmp_path).returncode == 0
+    again = installed(*words, cwd=tmp_path)
+    assert again.returncode == 2 and "already holds a run" in again.stderr
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = installed(*words, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run/status.json").read_text())["step"] == 4

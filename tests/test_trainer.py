@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from playing import Game, equal, networks, recipe
 from gantrick import checkpoint, registry, sampling
 from gantrick.recipe import Recipe, check
 from gantrick.stages import Component
+from gantrick.tracking import folder as folder_module
 from gantrick.tracking.console import Console
+from gantrick.tracking.folder import RunFolder
 from gantrick.trainer import Diverged, Trainer, run
 from gantrick.types import Batch, Figures, GantrickError, Latents, Metric, Verdict
 
@@ -417,3 +420,162 @@ def test_a_count_of_samples_is_checked(tmp_path: Path, count: object) -> None:
     trained = sampling.load(train(small(metric={}, steps=1), tmp_path / "run"))
     with pytest.raises(GantrickError, match="at least 1"):
         trained.sample(count)
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+FULL = OSError(28, "No space left on device")
+
+
+def state_of(folder: Path) -> dict:
+    return checkpoint.load(folder / "checkpoints" / "last.pt")["gan"]["generator"]
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every write from step 3 to 6 fails: rows wait, no checkpoint claims rows that are not there, then all is well."""
+    made = small(steps=9, log_every=1, checkpoint_every=1, metric={})
+    alone = train(made, tmp_path / "alone")
+    trainer = Trainer(made, tmp_path / "run")
+    real_row, real_save, real_text = RunFolder.row, torch.save, folder_module.write_atomically
+
+    def full() -> bool:
+        return 3 <= trainer.step <= 6
+
+    def row(self, values):
+        if full():
+            raise FULL
+        real_row(self, values)
+
+    def save(*arguments):
+        if full():
+            raise FULL
+        real_save(*arguments)
+
+    def text(*arguments):
+        if full():
+            raise FULL
+        real_text(*arguments)
+
+    monkeypatch.setattr(RunFolder, "row", row)
+    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr(folder_module, "write_atomically", text)
+    assert trainer.run() == 0
+    assert rows(tmp_path / "run", clock=False) == rows(alone, clock=False)
+    told = capsys.readouterr().out
+    assert told.count("metrics.jsonl could not be written at step 3 (No space left on device)") == 1
+    assert "metrics.jsonl could be written again at step 7" in told
+
+
+def test_a_disk_that_stays_full_is_told_and_the_good_checkpoint_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = small(steps=6, checkpoint_every=1, metric={})
+    trainer = Trainer(made, tmp_path / "run", console=Console(quiet=True))
+    real = torch.save
+
+    def save(*arguments):
+        if trainer.step > 3:
+            raise FULL
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(GantrickError, match=r"came to step 6, but it could not be saved \(checkpoints: No space"):
+            trainer.run()
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
+    assert checkpoint.load(tmp_path / "run/checkpoints/last.pt")["step"] == 3
+    alone = train(made, tmp_path / "alone")
+    assert run(made, tmp_path / "run", console=Console(quiet=True), resume=True) == 0
+    assert equal(state_of(tmp_path / "run"), state_of(alone))
+    assert rows(tmp_path / "run", clock=False) == rows(alone, clock=False)
+
+
+@pytest.mark.parametrize("what", ["moved", "checkpoints", "samples", "metrics.jsonl", "status.json"])
+def test_a_folder_that_loses_something_while_it_is_trained(tmp_path: Path, registered: dict, what: str) -> None:
+    folder = tmp_path / "run"
+
+    class Vandal(Component):
+        def schedule(self, step):
+            if step == 3 and what == "moved":
+                folder.rename(tmp_path / "elsewhere")
+            elif step == 3:
+                (shutil.rmtree if (folder / what).is_dir() else os.remove)(folder / what)
+
+    registry.register("trick.vandal")(Vandal)
+    made = small(trick={"vandal": {}}, steps=6, log_every=1)
+    if what == "moved":
+        with pytest.raises(GantrickError, match=r"the run folder is gone; training stopped at step 4; put it back"):
+            run(made, folder, console=Console(quiet=True))
+        assert not folder.exists()
+        registry._registered.clear()
+        registry.register("trick.vandal")(type("Vandal", (Component,), {"schedule": lambda self, step: None}))
+        folder = tmp_path / "elsewhere"
+        assert run(made, folder, console=Console(quiet=True), resume=True) == 0
+    else:
+        assert run(made, folder, console=Console(quiet=True)) == 0
+    assert checkpoint.load(folder / "checkpoints" / "last.pt")["step"] == 6
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+
+
+def test_a_run_without_a_checkpoint_yet_begins_again(tmp_path: Path) -> None:
+    made = small()
+    alone = train(made, tmp_path / "run")
+    wanted = rows(alone, clock=False)
+    shutil.rmtree(alone / "checkpoints")
+    assert run(made, alone, console=Console(quiet=True), resume=True) == 0
+    assert rows(alone, clock=False) == wanted
+
+
+def test_a_checkpoint_of_another_network_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = train(small(metric={}), tmp_path / "run")
+    wider = small(metric={}, model={"d_width": 8}, steps=9)
+    with pytest.raises(GantrickError, match=r"its checkpoint does not fit its config \(RuntimeError: size mismatch"):
+        run(wider, folder, console=Console(quiet=True), resume=True)
+
+
+def test_checkpoints_that_stay(tmp_path: Path) -> None:
+    made = small(metric={}, steps=9, keep_every=2, keep_limit=3)
+    folder = train(made, tmp_path / "run")
+    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert kept == ["0000004.pt", "0000006.pt", "0000008.pt", "last.pt", "previous.pt"]
+    assert checkpoint.load(folder / "checkpoints/0000006.pt")["step"] == 6
+
+
+def test_two_processes_do_not_train_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = train(small(metric={}), tmp_path / "run")
+    monkeypatch.setattr(folder_module, "WAIT", 1)
+    more = small(metric={}, steps=6)
+    with RunFolder(folder).claimed(), pytest.raises(GantrickError, match="another process is training this run"):
+        run(more, folder, console=Console(quiet=True), resume=True)
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+    assert run(more, folder, console=Console(quiet=True), resume=True) == 0
+
+
+def test_the_scheduler_that_wants_its_machine_back_gets_the_job_back(
+    tmp_path: Path, registered: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Visitor(Component):
+        def schedule(self, step):
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    registry.register("trick.visitor")(Visitor)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (tmp_path / "bin/scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    made = small(trick={"visitor": {}}, steps=50, metric={})
+    code = run(made, tmp_path / "run", console=Console(quiet=True))
+    assert code == 128 + signal.SIGUSR1 and (tmp_path / "asked").read_text() == "requeue 4711\n"
+    assert checkpoint.load(tmp_path / "run/checkpoints/last.pt")["step"] == 3
+    called = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: called.append(number))  # as a launcher's own
+    try:
+        (tmp_path / "asked").unlink()
+        run(made, tmp_path / "other", console=Console(quiet=True))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert called == [signal.SIGUSR1] and not (tmp_path / "asked").exists()
