@@ -302,10 +302,10 @@ class Trainer:
             self._grid()
         if final or _due(self.step, settings.eval_every):
             self._evaluate()
+        if _due(self.step, settings.keep_every):
+            self._save("stays")  # first: a run that is killed in between makes this step, and it, again
         if final or _due(self.step, settings.checkpoint_every):
             self._save("last")
-        if _due(self.step, settings.keep_every):
-            self._save("stays")
         if logging and not final and (verdict := self._verdict(self._latest)) is not None:
             return self._act(verdict)
         if self.stopped_by is not None and not final:
