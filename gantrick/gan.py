@@ -162,6 +162,9 @@ def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
     faults = transfer.freeze(networks, settings.freeze)
     if settings.init_from is not None and not resumed:
         faults += transfer.read(settings.init_from, settings.init_take).fit(networks)
+    if groups := assembly.stages.one("param_groups"):
+        for player in PLAYERS:
+            groups(player, networks[player])
     if faults:
         raise ConfigError(*faults)
     return assembly
@@ -246,6 +249,8 @@ class GAN:
         if fusible and not options.get("foreach") and not options.get("differentiable"):
             options.setdefault("fused", True)
         optimizer = choice.cls(parameters, **options)
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_scale", 1.0)
         wrapped: torch.optim.Optimizer = self.stages.chain("wrap_optimizer", optimizer, player)
         return wrapped
 

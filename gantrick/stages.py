@@ -47,7 +47,7 @@ def _table() -> dict[str, Stage]:
     rows = [
         Stage("build", "build", chain, ("spec",), "NetworkSpec"),
         Stage("streams", "build", each, (), "{name: batch size} of extra batches that the run must feed"),
-        Stage("param_groups", "build", one, ("player", "network"), "parameter groups of the optimizer"),
+        Stage("param_groups", "build", one, ("player", "network"), "parameter groups, `lr_scale` times its rate"),
         Stage("wrap_optimizer", "build", chain, ("optimizer", "player"), "optimizer"),
         Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
         Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),

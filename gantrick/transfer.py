@@ -16,7 +16,7 @@ from gantrick.types import ConfigError, GantrickError, Player
 
 @dataclass(frozen=True)
 class Source:
-    """What another run gives: tensors by name ("generator.body.head.weight"), and where they are from."""
+    """What another run gives: tensors by name ("generator.body.first.weight"), and where they are from."""
 
     path: Path
     step: int
