@@ -13,10 +13,11 @@ from gantrick.types import ConfigError, NonNegative, Paper, Player
 class LayerwiseLr(Component):
     """η_l = λ_l η: the learning rate of the weights that a pattern names is λ times that of their player.
 
-    rates: {"generator.body.first.*": 0.1}, on the command line '+trick.layerwise_lr.rates={generator.*:0.1}'. Names are
-    a checkpoint's, after their player's; * is any part of one, and of several patterns that fit the last one counts.
-    λ = 0 keeps a weight as it is, though moments are taken of it; freeze= does without them. The source writes θ = λ φ, which multiplies Adam's rate by λ and SGD's by
-    λ²; here it is λ for every optimizer. Raises ConfigError for a pattern that names nothing. Source: Su 2019.
+    rates: {"generator.body.first.*": 0.1}, on the command line '+trick.layerwise_lr.rates={generator.*:0.1}'. Names
+    are a checkpoint's after their player's; * is any part of one, and of several patterns that fit the last one counts.
+    λ = 0 keeps a weight as it is, though moments are taken of it; freeze= does without them. The source writes θ = λ φ,
+    which multiplies Adam's rate by λ and SGD's by λ²; here it is λ for every optimizer. Raises ConfigError for a
+    pattern that names nothing. Source: Su 2019.
     """
 
     paper = Paper(
