@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -196,7 +197,7 @@ def complete(words: Sequence[str]) -> None:
 def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> None:
     """Composes and checks the job behind each list of overrides. Raises ConfigError with all faults and whose they are.
 
-    Of jobs that pass, those that differ only in their seed are checked once, and each seed once.
+    Of jobs that pass, those that differ only in their seed, a whole number, are checked once.
     """
     from gantrick import gan, recipe
     from gantrick.types import ConfigError
@@ -204,13 +205,12 @@ def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> Non
     faults: dict[str, list[int]] = {}
     passed: set[tuple[str, ...]] = set()
     for number, job in enumerate(jobs):
-        seeds = tuple(text for text in job if text.startswith("seed="))
-        rest = tuple(text for text in job if not text.startswith("seed="))
-        if seeds in passed and rest in passed:
+        rest = tuple(text for text in job if not re.fullmatch(r"seed=\d+", text))
+        if rest in passed:
             continue
         try:
             gan.preflight(recipe.check(composing.resolved(job, number)))
-            passed |= {seeds, rest}
+            passed.add(rest)
         except ConfigError as error:
             for fault in error.faults:
                 faults.setdefault(fault, []).append(number)
