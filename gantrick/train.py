@@ -21,7 +21,6 @@ from omegaconf import DictConfig
 
 from gantrick import config
 from gantrick.tracking.console import Console
-from gantrick.tracking.folder import RunFolder, write_atomically
 
 if TYPE_CHECKING:
     from gantrick.recipe import Recipe
@@ -32,6 +31,7 @@ _raised: list[Exception] = []  # by the one run of this process; Hydra would pri
 
 def task(composed: DictConfig) -> None:
     """One run: a job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on."""
+    from gantrick.tracking.folder import RunFolder
     from gantrick.types import GantrickError
 
     node = HydraConfig.get()
@@ -67,6 +67,7 @@ def _finished(made: Recipe, folder: Path) -> bool:
     Raises ConfigError where it is another.
     """
     from gantrick import recipe
+    from gantrick.tracking.folder import RunFolder
     from gantrick.types import ConfigError
 
     there = recipe.recorded(folder)
@@ -113,6 +114,8 @@ def main(words: Sequence[str]) -> list[str]:
             if jobs.config.hydra.mode == RunMode.MULTIRUN:
                 sweep = pinned or Path(jobs.config.hydra.sweep.dir)  # pinned, as its name holds the time and an id
                 if pinned is None:
+                    from gantrick.tracking.folder import write_atomically
+
                     sweep.mkdir(parents=True, exist_ok=True)
                     write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *overrides]}, indent=2) + "\n")
                 overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
