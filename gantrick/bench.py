@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from gantrick.gan import resolve_device
+from gantrick.machine import wait
 from gantrick.recipe import Part, Recipe, Wandb
 from gantrick.tracking.console import Console
 from gantrick.tracking.environment import environment
@@ -23,7 +23,7 @@ SAMPLES = 4096
 
 
 class MadeUp(Dataset):
-    """Random samples in the shape of another data set: uint8 images or normal points, random labels where it has any."""
+    """Random samples in the shape of another data set: uint8 images or normal points, and labels where it has any."""
 
     def __init__(self, like: Dataset, size: int | None = None):
         self.shape, self.flip = like.data, like.flip
@@ -76,23 +76,15 @@ class Running:
     def advance(self, count: int = 1) -> float:
         """Seconds a step, of `count` steps."""
         trainer = self.trainer
-        trainer._wait()
+        wait(trainer.device)
         started = time.perf_counter()
         for _ in range(count):
             trainer.play.round(trainer.step)
             trainer.step += 1
             if trainer.step % trainer.recipe.settings.log_every == 0:
                 trainer._log(trainer.meter.read())
-        trainer._wait()
+        wait(trainer.device)
         return (time.perf_counter() - started) / count
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def seconds(call: Callable[[], Any], device: torch.device, count: int = 1) -> float:

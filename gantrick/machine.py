@@ -9,7 +9,7 @@ import resource
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -101,5 +101,5 @@ def compiled(function: T, cuda_graphs: bool = False) -> T:
     options: dict[str, Any] = {"fallback_random": True}
     if cuda_graphs:
         options |= torch._inductor.list_mode_options("reduce-overhead")
-    made: T = torch.compile(function, dynamic=False, options=options)
-    return made
+    made: Any = torch.compile(function, dynamic=False, options=options)
+    return cast(T, made)

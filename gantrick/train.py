@@ -94,7 +94,8 @@ def main(words: Sequence[str]) -> list[str]:
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "wandb.mode",
+    "steps", "device", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
+    "checkpoint_every", "wandb.mode",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from gantrick import bench, compose
+from gantrick.gan import resolve_device
 
 BATCH, D_STEPS = 64, 5
 GAMES = {"sngan": ("SNGAN", ["loss=hinge", "trick=[spectral_norm]"]), "wgan_gp": ("WGANGP", ["loss=wgan_gp"])}
@@ -145,7 +146,7 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true", help="compiled rows on a CPU too")
     parser.add_argument("--json", type=Path, help="where to write what was found")
     arguments = parser.parse_args()
-    device = bench.resolve_device(arguments.device)
+    device = resolve_device(arguments.device)
     print(bench.describe(device))
     report: dict[str, Any] = {"device": bench.describe(device), "contests": []}
     for size in arguments.size or ([32, 128] if device.type == "cuda" else [32]):
