@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrick import registry, transfer
+from gantrick import machine, registry, transfer
+from gantrick.input_gradient import differentiated_twice
+from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe
 from gantrick.stages import STAGES, Arrangement, Component, Law, refusals
 from gantrick.types import (
@@ -29,13 +31,27 @@ PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
 
 
 class Network(nn.Module):
-    """A player. In training its body computes in `dtype` (None: float32); drawing and figures are in float32."""
+    """A player. In training its body computes in `dtype` (None: float32); drawing and figures are in float32.
 
+    What is differentiated twice is left uncompiled, which torch.compile cannot do, and out of float16, whose small
+    gradients would vanish: only the outer ones are scaled.
+    """
+
+    body: nn.Module
     dtype: torch.dtype | None = None
+    memory_format: torch.memory_format | None = None  # of images at its door; None: as they come
+    compiled: Callable[..., Tensor] | None = None  # the body's forward
 
     def autocast(self, device: torch.device) -> Any:
         active = self.training and self.dtype is not None
+        if active and self.dtype is torch.float16 and differentiated_twice():
+            active = False
         return torch.autocast(device.type, self.dtype) if active else nullcontext()
+
+    def run(self, *inputs: Any) -> Tensor:
+        eager = self.compiled is None or not self.training or differentiated_twice()
+        output: Tensor = self.body(*inputs) if eager else self.compiled(*inputs)  # type: ignore[misc]
+        return output
 
 
 class Generator(Network):
@@ -52,7 +68,7 @@ class Generator(Network):
                 first, conditions = latents.z, [None] * int(self.body.blocks)  # type: ignore[arg-type]
             else:
                 first, conditions = self.condition(latents)
-            images: Tensor = self.body(first, conditions)
+            images = self.run(first, conditions)
         return images.float()
 
 
@@ -70,8 +86,10 @@ class Discriminator(Network):
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        if self.memory_format is not None:
+            images = images.contiguous(memory_format=self.memory_format)
         with self.autocast(images.device):
-            features = self.body(images)
+            features = self.run(images)
         features = features.float()
         extra = {name: head(features) for name, head in self.heads.items()}
         return DiscriminatorOutput(self.head(features), features, extra)
@@ -155,11 +173,16 @@ def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
 
     resumed: the weights that the run began with are not asked for; they are in its checkpoints.
     """
-    resolve_device(recipe.settings.device)
-    assembly, settings = bring_together(recipe), recipe.settings
+    settings, device = recipe.settings, resolve_device(recipe.settings.device)
+    faults = []
+    if settings.cuda_graphs and device.type != "cuda":
+        faults.append(f"cuda_graphs: there are none on {device.type}; leave it out, or choose device=cuda")
+    assembly = bring_together(recipe)
+    if settings.channels_last is True and not assembly.spec.data.is_image:
+        faults.append("channels_last: the data are points, which have no channels; leave it at auto")
     with torch.device("meta"):  # shapes only: nothing is allocated
         networks = _networks(assembly, initialise=False)
-    faults = transfer.freeze(networks, settings.freeze)
+    faults += transfer.freeze(networks, settings.freeze)
     if settings.init_from is not None and not resumed:
         faults += transfer.read(settings.init_from, settings.init_take).fit(networks)
     if groups := assembly.stages.one("param_groups"):
@@ -170,7 +193,7 @@ def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
     return assembly
 
 
-def _networks(assembly: Assembly, initialise: bool) -> dict[Player, nn.Module]:
+def _networks(assembly: Assembly, initialise: bool) -> dict[Player, Network]:
     """Both networks, their layers wrapped; without `initialise` the weights mean nothing."""
     model, spec = assembly.model, assembly.spec
     generator, discriminator = Generator(model, spec), Discriminator(model, spec)
@@ -221,23 +244,39 @@ class GAN:
     ):
         self.assembly, self.device = assembly, device
         self.stages, self.spec = assembly.stages, assembly.spec
-        memory = torch.channels_last if assembly.spec.data.is_image else torch.preserve_format
         networks = _networks(assembly, initialise=True)
         if source is not None:
             source.put_into(networks)
         transfer.freeze(networks, assembly.recipe.settings.freeze)
+        memory = self._memory_format()
         for network in networks.values():
-            network.dtype = dtype  # type: ignore[assignment]
+            network.dtype = dtype
             network.to(device).to(memory_format=memory)
         self.networks = networks
         self.generator: Generator = networks["generator"]  # type: ignore[assignment]
         self.discriminator: Discriminator = networks["discriminator"]  # type: ignore[assignment]
+        self.discriminator.memory_format = memory if self.spec.data.is_image else None
         self.components = nn.ModuleDict({label.replace(".", "/"): c for label, c in self.stages.components.items()})
         self.components.to(device)
         self.parameters = {player: dict(network.named_parameters()) for player, network in self.networks.items()}
         self.optimizers: dict[Player, torch.optim.Optimizer] = {p: self._optimizer(p) for p in PLAYERS}
         self.base_lrs = {p: [g["lr"] for g in o.param_groups] for p, o in self.optimizers.items()}
+        self.loss_scales = {p: LossScale().to(device) for p in PLAYERS if dtype is torch.float16}
+        self.cuda_graphs = False
         self.stages.all("begin", self.generator, self.discriminator)
+
+    def _memory_format(self) -> torch.memory_format:
+        if not self.spec.data.is_image:
+            return torch.preserve_format
+        wanted = self.assembly.recipe.settings.channels_last
+        last = self.device.type in ("cpu", "cuda") if wanted == "auto" else wanted
+        return torch.channels_last if last else torch.contiguous_format
+
+    def compile(self, on: bool = True, cuda_graphs: bool = False) -> None:
+        """Has both networks' bodies compiled where they train, or no longer. Parameters keep their names."""
+        self.cuda_graphs = on and cuda_graphs
+        for network in (self.generator, self.discriminator):
+            network.compiled = machine.compiled(network.body.forward, cuda_graphs) if on else None
 
     def _optimizer(self, player: Player) -> torch.optim.Optimizer:
         choice: OptimizerChoice = getattr(self.assembly.recipe.optimizers, player)
@@ -277,13 +316,24 @@ class GAN:
                 parameter.requires_grad_(True)
 
     def at(self, parameters: Mapping[Player, Mapping[str, Tensor]]) -> dict[Player, Callable[..., Any]]:
-        """The networks at other parameters, their buffers copied: nothing done with them touches this GAN."""
+        """The networks at other parameters, their buffers copied: nothing done with them touches this GAN.
+
+        They are not compiled, so that a rule may differentiate through its own gradients.
+        """
 
         def bound(player: Player) -> Callable[..., Any]:
             network = self.networks[player]
             state = {**self.parameters[player], **parameters.get(player, {})}
             state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
-            return lambda *args: torch.func.functional_call(network, state, args)
+
+            def call(*args: Any) -> Any:
+                compiled, network.compiled = network.compiled, None
+                try:
+                    return torch.func.functional_call(network, state, args)
+                finally:
+                    network.compiled = compiled
+
+            return call
 
         return {player: bound(player) for player in PLAYERS}
 
@@ -314,6 +364,7 @@ class GAN:
             "discriminator": self.discriminator.state_dict(),
             "components": self.components.state_dict(),
             "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+            "loss_scales": {player: scale.state_dict() for player, scale in self.loss_scales.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -322,6 +373,8 @@ class GAN:
         self.components.load_state_dict(state["components"])
         for player, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][player])
+        for player, scale in self.loss_scales.items():
+            scale.load_state_dict(state["loss_scales"][player])
 
 
 def _has_matrix(module: nn.Module) -> bool:

@@ -16,22 +16,27 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[str, ...], tuple[Tensor, Tensor, int]] = {}
+        self._groups: dict[tuple[str, ...], tuple[Tensor, Tensor, Tensor | int]] = {}
 
-    def add(self, values: Mapping[str, Tensor], step: int) -> None:
+    def add(self, values: Mapping[str, Tensor], step: int, counted: Tensor | None = None) -> None:
+        """counted: 1 or 0 on the device; with 0 it is as if nothing had been added."""
         names = tuple(values)
         new = torch.stack([value.detach().float() for value in values.values()])
         if names not in self._groups:
             self._groups[names] = (torch.zeros_like(new), torch.full_like(new, torch.inf), 0)
         total, bad, count = self._groups.pop(names)  # and put in again: the order is that of the latest step
+        good = torch.isfinite(new)
+        if counted is not None:
+            new, good = torch.where(counted > 0, new, 0.0), good | (counted <= 0)
         total += new
-        torch.minimum(bad, torch.where(torch.isfinite(new), torch.inf, float(step)), out=bad)
-        self._groups[names] = (total, bad, count + 1)
+        torch.minimum(bad, torch.where(good, torch.inf, float(step)), out=bad)
+        self._groups[names] = (total, bad, count + (1 if counted is None else counted))
 
     def read(self) -> dict[str, float]:
         """The mean of each name since the last reading. What went bad is remembered."""
-        sums: dict[str, tuple[float, int]] = {}
-        for names, (total, bad, count) in self._groups.items():
+        sums: dict[str, tuple[float, float]] = {}
+        for names, (total, bad, counts) in self._groups.items():
+            count = float(counts)
             for name, value in zip(names, total.tolist() if count else (), strict=False):
                 before, n = sums.get(name, (0.0, 0))
                 sums[name] = (before + value, n + count)

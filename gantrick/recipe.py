@@ -36,7 +36,10 @@ class Settings:
     accumulate: Count = 1  # batches whose gradients are averaged into one move
     seed: Whole = 0
     device: str = "auto"
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    compile: bool = False  # the networks' forwards by torch.compile, where they are differentiated once
+    cuda_graphs: bool = False  # compiled in mode "reduce-overhead"
+    channels_last: bool | Literal["auto"] = "auto"  # memory format of images; auto: on CPU and CUDA
     deterministic: bool = False
     log_every: Count = 100
     sample_every: Whole = 1000  # 0: never

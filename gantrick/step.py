@@ -12,6 +12,7 @@ from torch import Tensor
 from gantrick.gan import GAN
 from gantrick.judge import Judge, diagnostics
 from gantrick.layers.normalization import commit, take, unrecorded
+from gantrick.loss_scale import undone_unless
 from gantrick.types import Batch, DiscriminatorOutput, Judged, Latents, PenaltyInputs, Player, Record, Scored, Targets
 
 OPPONENT: dict[Player, Player] = {"discriminator": "generator", "generator": "discriminator"}
@@ -55,6 +56,8 @@ class Play:
         self.move(player, [self.evaluate(player, *self.draw(player)) for _ in range(self.accumulate)])
 
     def prepare(self, player: Player) -> None:
+        if self.gan.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # from here on earlier outputs may be overwritten
         self.stages.all("prepare", player, self.gan.networks[player])
 
     def evaluate(
@@ -65,7 +68,8 @@ class Play:
         parameters: Mapping[Player, Mapping[str, Tensor]] | None = None,
         create_graph: bool = False,
     ) -> Record:
-        networks: Mapping[Player, Any] = self.gan.networks if parameters is None else self.gan.at(parameters)
+        plain = parameters is None and not create_graph
+        networks: Mapping[Player, Any] = self.gan.networks if plain else self.gan.at(parameters or {})
         own: dict[str, Tensor] = {n: p for n, p in self.gan.parameters[player].items() if p.requires_grad}
         own.update((parameters or {}).get(player, {}))
         with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]):
@@ -77,8 +81,12 @@ class Play:
             terms = {f"loss/{player[0]}_{name}": value for name, value in means.items()}
             terms |= self._penalties(player, networks, judged_real, judged_fake)
         objective = torch.stack(list(terms.values())).sum()
-        found = torch.autograd.grad(objective, list(own.values()), create_graph=create_graph, allow_unused=True)
+        scale = self.gan.loss_scales.get(player)
+        scaled = objective if scale is None else objective * scale.scale
+        found = torch.autograd.grad(scaled, list(own.values()), create_graph=create_graph, allow_unused=True)
         gradients = {name: gradient for name, gradient in zip(own, found, strict=True) if gradient is not None}
+        if scale is not None:
+            gradients = {name: gradient / scale.scale for name, gradient in gradients.items()}
         noted = {f"loss/{player[0]}": objective.detach()}
         noted |= diagnostics(scored, judged_real, judged_fake, self.gan.discriminator.score_weights, self.gan.boundary)
         statistics = take(self.gan.generator) + take(self.gan.discriminator)
@@ -86,17 +94,22 @@ class Play:
 
     def move(self, player: Player, records: Sequence[Record]) -> None:
         optimizer, network = self.gan.optimizers[player], self.gan.networks[player]
-        gradients = self.stages.chain("gradients", _mean([record.gradients for record in records]), player)
+        scale, gradients = self.gan.loss_scales.get(player), _mean([record.gradients for record in records])
+        admitted = scale is None or scale.admits(gradients.values(), optimizer)
+        gradients = self.stages.chain("gradients", gradients, player)
         for name, parameter in self.gan.parameters[player].items():
             parameter.grad = _laid_out_like(parameter, gradients.get(name))
         norm = torch.nn.utils.get_total_norm(list(gradients.values()))
-        optimizer.step()
+        if admitted:
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.stages.all("project", player, network)
+        accepted = None if scale is None else scale.accepted
         for record in records:
-            commit(list(record.statistics))
+            commit(list(record.statistics), accepted=accepted)
             self.observe(record, norm)
-        self.stages.all("adapt", records)
+        with undone_unless(accepted, self.stages["adapt"]):
+            self.stages.all("adapt", records)
 
     def _score(
         self, player: Player, networks: Mapping[Player, Any], real: Batch | None, fake: Batch, latents: Latents

@@ -137,8 +137,8 @@ def main(words: Sequence[str]) -> list[str]:
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "keep_every",
-    "keep_limit", "wandb.mode",
+    "steps", "device", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
+    "checkpoint_every", "keep_every", "keep_limit", "wandb.mode",
 )  # fmt: skip
 SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
 

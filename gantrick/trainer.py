@@ -18,10 +18,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gantrick import checkpoint, transfer
+from gantrick import checkpoint, machine, transfer
 from gantrick import gan as gan_module
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
+from gantrick.layers.normalization import take
 from gantrick.meter import Meter
 from gantrick.recipe import Recipe
 from gantrick.sampling import apart, draw, generator_of
@@ -138,7 +139,9 @@ class Trainer:
         for metric in self.assembly.metrics.values():
             metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
-        self.dtype = _autocast(recipe.settings.precision, self.device)
+        self.dtype = machine.compute_type(recipe.settings.precision, self.device)
+        if self.device.type == "cpu":
+            machine.keep_freed_memory()
         self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
         self.folder = RunFolder(folder)
         self.step, self.seconds, self.images = 0, 0.0, 0
@@ -247,6 +250,19 @@ class Trainer:
             accumulate=settings.accumulate,
         )
         self.gan.stages.all("schedule", self.step - self.origin)
+        if settings.compile or settings.cuda_graphs:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Compiles the networks and tries both turns, which move nothing; where that fails the run goes on without."""
+        self.gan.compile(cuda_graphs=self.recipe.settings.cuda_graphs)
+        try:
+            self._time_a_step()
+        except Exception as error:
+            self.gan.compile(False)
+            take(self.gan.generator), take(self.gan.discriminator)
+            what = str(error).strip().partition("\n")[0]
+            self.console.warn(f"compile: torch.compile fails here, so this run goes on without ({what[:200]})")
 
     def _draw(self, player: Player) -> tuple[Batch | None, Latents]:
         settings = self.recipe.settings
@@ -262,7 +278,11 @@ class Trainer:
         return Batch(batch.images, batch.labels, extra), latents
 
     def _observe(self, record: Record, norm: Tensor) -> None:
-        self.meter.add({**record.terms, **record.diagnostics, f"grad_norm/{record.player[0]}": norm}, self.step)
+        values = {**record.terms, **record.diagnostics, f"grad_norm/{record.player[0]}": norm}
+        scale = self.gan.loss_scales.get(record.player)
+        if scale is not None:
+            values[f"loss_scale/{record.player[0]}"] = scale.scale
+        self.meter.add(values, self.step, None if scale is None else scale.counted)
 
     def _train(self) -> int:
         if self.saved is None:
@@ -697,20 +717,14 @@ class Trainer:
                 )
                 samples = []
                 for _ in range(3):
-                    self._wait()
+                    machine.wait(self.device)
                     started = time.perf_counter()
                     self.play.evaluate(player, real, latents)
-                    self._wait()
+                    machine.wait(self.device)
                     samples.append(time.perf_counter() - started)
                 times[player] = min(samples)
         turns = settings.d_steps * times["discriminator"] + settings.g_steps * times["generator"]
         return turns * settings.accumulate * 1.1  # the optimizer and what surrounds it
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
 
     def _start_wandb(self) -> None:
         recipe, choice = self.recipe, self.recipe.wandb
@@ -767,16 +781,6 @@ def _first_line(error: BaseException) -> str:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that networks compute in; None is float32. auto: bf16 on a GPU that has it, float32 elsewhere."""
-    if precision == "auto":
-        precision = "float32"
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return torch.bfloat16 if precision == "bf16" else None
 
 
 def run(

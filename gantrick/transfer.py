@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from gantrick import checkpoint
 from gantrick.types import ConfigError, GantrickError, Player
@@ -22,7 +23,7 @@ class Source:
     step: int
     tensors: Mapping[str, Tensor]
 
-    def fit(self, networks: Mapping[Player, nn.Module]) -> list[str]:
+    def fit(self, networks: Mapping[Player, Module]) -> list[str]:
         """Why these tensors cannot go into these networks: one sentence, or none."""
         here = {name: tensor.shape for name, tensor in named(networks)}
         unlike = [name for name, tensor in self.tensors.items() if name in here and tensor.shape != here[name]]
@@ -38,12 +39,12 @@ class Source:
         return []
 
     @torch.no_grad()
-    def put_into(self, networks: Mapping[Player, nn.Module]) -> None:
+    def put_into(self, networks: Mapping[Player, Module]) -> None:
         for name, tensor in named(networks):
             if name in self.tensors:
                 tensor.copy_(self.tensors[name])
 
-    def told(self, networks: Mapping[Player, nn.Module]) -> str:
+    def told(self, networks: Mapping[Player, Module]) -> str:
         """What was taken and what was not, in a line."""
         here = [name for name, _ in named(networks)]
         fresh = [name for name in here if name not in self.tensors]
@@ -51,7 +52,7 @@ class Source:
         return text + (f"; new: {', '.join(fresh[:3])}{' …' if len(fresh) > 3 else ''}" if fresh else "")
 
 
-def named(networks: Mapping[Player, nn.Module]) -> Iterable[tuple[str, Tensor]]:
+def named(networks: Mapping[Player, Module]) -> Iterable[tuple[str, Tensor]]:
     """Every weight and buffer that a checkpoint has of these networks, as "generator.<name>"."""
     for player, network in networks.items():
         for name, tensor in network.state_dict(keep_vars=True).items():
@@ -79,7 +80,7 @@ def read(source: str, take: Sequence[str]) -> Source:
     return Source(path, int(state["step"]), {n: t for n, t in tensors.items() if matches(n, take)})
 
 
-def freeze(networks: Mapping[Player, nn.Module], patterns: Sequence[str]) -> list[str]:
+def freeze(networks: Mapping[Player, Module], patterns: Sequence[str]) -> list[str]:
     """Takes the gradient from the parameters that a pattern names; their moving statistics go on.
 
     Gives back why this cannot be: one sentence for a pattern that names nothing or a player that could not learn.

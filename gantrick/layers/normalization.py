@@ -66,8 +66,11 @@ def take(network: nn.Module) -> Statistics:
 
 
 @torch.no_grad()
-def commit(statistics: Statistics, momentum: float = 0.1) -> None:
-    """running ← (1 − momentum) · running + momentum · batch, once for each forward, in order."""
+def commit(statistics: Statistics, momentum: float = 0.1, accepted: Tensor | None = None) -> None:
+    """running ← (1 − momentum) · running + momentum · batch, once for each forward, in order.
+
+    accepted: 1 or 0 on the device; with 0 nothing changes.
+    """
     while statistics:
         now: dict[int, tuple[BatchNorm, Tensor, Tensor]] = {}
         later: Statistics = []
@@ -77,7 +80,10 @@ def commit(statistics: Statistics, momentum: float = 0.1) -> None:
             else:
                 now[id(entry[0])] = entry
         running = [t for layer, _, _ in now.values() for t in (layer.running_mean, layer.running_var)]
-        torch._foreach_lerp_(running, [t for _, mean, var in now.values() for t in (mean, var)], momentum)
+        seen = [t for _, mean, var in now.values() for t in (mean, var)]
+        if accepted is not None:
+            seen = [torch.where(accepted > 0, new, old) for new, old in zip(seen, running, strict=True)]
+        torch._foreach_lerp_(running, seen, momentum)
         statistics = later
 
 

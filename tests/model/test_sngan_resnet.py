@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import sys
+import importlib.util
 import types
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -99,26 +100,26 @@ def test_parameters_of_32_by_hand() -> None:
 # --- torch-mimicry ---------------------------------------------------------------------------------------------------
 
 
+def _peer() -> types.ModuleType:
+    """scripts/bench/mimicry.py, which knows whose weights are whose."""
+    path = Path(__file__).parents[2] / "scripts" / "bench" / "mimicry.py"
+    spec = importlib.util.spec_from_file_location("bench_mimicry", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+peer = _peer()
+
+
 @pytest.fixture(scope="module")
 def mimicry() -> types.ModuleType:
-    """mimicry's SNGAN networks. Its metrics import tensorflow, which the networks do without."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("metrics", "datasets", "training"):
-            patch.setitem(sys.modules, f"torch_mimicry.{name}", types.ModuleType(name))
-        return pytest.importorskip("torch_mimicry.nets.sngan", reason="torch-mimicry is not installed")
-
-
-def copy_into(layer: nn.Module, source: nn.Module) -> None:
-    with torch.no_grad():
-        layer.weight.copy_(source.weight)
-        layer.bias.copy_(source.bias)
-        if isinstance(layer, BatchNorm):
-            layer.running_mean.copy_(source.running_mean)
-            layer.running_var.copy_(source.running_var)
-
-
-def children(network: nn.Module, prefix: str) -> list[nn.Module]:
-    return [module for name, module in network.named_children() if name.startswith(prefix)]
+    """mimicry's SNGAN networks."""
+    try:
+        return peer.load()
+    except ModuleNotFoundError:
+        pytest.skip("torch-mimicry is not installed")
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 128])
@@ -133,12 +134,7 @@ def test_generator_is_mimicrys(mimicry: types.ModuleType, size: int, training: b
             module.momentum = 1.0
     theirs(torch.randn(4, 128))
     ours = networks(size, up="bilinear")[0]
-    copy_into(ours.first, theirs.l1)
-    for block, source in zip(ours.ups, children(theirs, "block"), strict=True):
-        for name, other in (("norm1", "b1"), ("conv1", "c1"), ("norm2", "b2"), ("conv2", "c2"), ("shortcut", "c_sc")):
-            copy_into(getattr(block, name), getattr(source, other))
-    copy_into(ours.norm, children(theirs, "b")[-1])
-    copy_into(ours.last, children(theirs, "c")[-1])
+    peer.copy_generator(ours, theirs)
     z = torch.randn(3, 128)
     with torch.no_grad():
         expected = theirs.train(training)(z)
@@ -156,15 +152,9 @@ def test_discriminator_is_mimicrys(mimicry: types.ModuleType, size: int) -> None
         for _ in range(10):  # each is a power iteration; before them a weight is divided by next to nothing
             theirs(images[:1])
         expected = theirs.eval()(images)  # which leaves the normalised weights in place
-    for block, source in zip(ours.blocks, children(theirs, "block"), strict=True):
-        copy_into(block.conv1, source.c1)
-        copy_into(block.conv2, source.c2)
-        if isinstance(block.shortcut, nn.Conv2d):
-            copy_into(block.shortcut, source.c_sc)
-        if not block.first:  # mimicry's relu is in place, so that its shortcut sees relu(h)
-            block.forward = lambda h, block=block: block.branch(h) + block.skip(F.relu(h))
-    head = children(theirs, "l")[-1]
-    with torch.no_grad():
+    peer.copy_discriminator(ours, theirs)
+    head = peer.children(theirs, "l")[-1]
+    with torch.no_grad(), peer.InPlaceRelu(ours):
         scores = F.linear(ours(images), head.weight, head.bias)
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
 

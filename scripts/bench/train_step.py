@@ -1,0 +1,172 @@
+#!/usr/bin/env python
+"""One training step of SNGAN and WGAN-GP, ours against torch-mimicry's, on the same networks and work.
+
+ResNets of the papers on CIFAR's shapes (G 256, D 128 channels), batches of 64, five moves of D and one of G. Ours is
+timed through the trainer's own step, logged at every step; mimicry through its networks' own train_step with its log.
+With mimicry's weights both give the same outputs, which is checked first. All in one process, in turn, medians.
+
+    pip install --no-deps --target /somewhere torch-mimicry
+    OMP_NUM_THREADS=2 PYTHONPATH=/somewhere python scripts/bench/train_step.py --rounds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mimicry
+import torch
+from torch import nn
+
+from gantrick import bench, compose
+from gantrick.gan import resolve_device
+
+BATCH, D_STEPS = 64, 5
+GAMES = {"sngan": ("SNGAN", ["loss=hinge", "trick=[spectral_norm]"]), "wgan_gp": ("WGANGP", ["loss=wgan_gp"])}
+
+
+def recipe(game: str, size: int, device: str, **options: Any) -> Any:
+    words = ["dataset=cifar10", "model=sngan_resnet", *GAMES[game][1], f"d_steps={D_STEPS}", f"batch_size={BATCH}"]
+    words += ["optimizer=adam", "optimizer.lr=2e-4", "optimizer.betas=[0.0,0.9]", f"device={device}", "log_every=1"]
+    words += [f"model.pool={'sum' if game == 'sngan' else 'mean'}"]
+    made = compose([*words, *(f"{key}={value}" for key, value in options.items())])
+    return bench.made_up(made, size=size)
+
+
+class Theirs:
+    """mimicry's networks, moved by their own train_step on batches from the same kind of feed."""
+
+    def __init__(self, game: str, size: int, feed: Any, device: torch.device):
+        nets = mimicry.load(game)
+        self.g: Any = getattr(nets, f"{GAMES[game][0]}Generator{size}")().to(device)
+        self.d: Any = getattr(nets, f"{GAMES[game][0]}Discriminator{size}")().to(device)
+        self.optimizers = [torch.optim.Adam(n.parameters(), 2e-4, betas=(0.0, 0.9)) for n in (self.d, self.g)]
+        self.feed, self.device = feed, device
+
+    def move(self) -> None:
+        log = mimicry.MetricLog()
+        for _ in range(D_STEPS):
+            images = self.feed.next(BATCH).images.contiguous()
+            batch = (images, torch.zeros(BATCH))
+            self.d.train_step(batch, self.g, self.optimizers[0], log, device=self.device)
+        self.g.train_step(batch, self.d, self.optimizers[1], log, device=self.device)
+
+
+def check(theirs: Theirs, running: bench.Running) -> float:
+    """The largest relative difference of outputs where ours has mimicry's weights. Restores ours."""
+    gan = running.trainer.gan
+    state = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in gan.networks.items()}
+    mimicry.copy_generator(gan.generator.body, theirs.g)
+    images = 300 * torch.randn(4, *running.trainer.assembly.spec.data.shape, device=theirs.device)
+    z = torch.randn(4, 128, device=theirs.device)
+    worst = []
+    with torch.no_grad():
+        for _ in range(10 if hasattr(children_last(theirs.d), "weight_orig") else 0):
+            theirs.d(images[:1])  # a power iteration; before it a weight is divided by next to nothing
+        blocks = int(gan.generator.body.blocks)
+        expected = theirs.g.eval()(z), theirs.d.eval()(images)
+        mimicry.copy_discriminator(gan.discriminator.body, theirs.d)
+        mimicry.copy_layer(gan.discriminator.head, children_last(theirs.d))
+        for network in gan.networks.values():
+            network.eval()
+        with mimicry.InPlaceRelu(gan.discriminator.body):
+            found = gan.generator.body(z, [None] * blocks), gan.discriminator(images).scores
+    for ours, other in zip(found, expected, strict=True):
+        worst.append(float((ours - other).abs().max() / other.abs().max()))
+    for name, net in gan.networks.items():
+        net.load_state_dict(state[name])
+        net.train()
+    theirs.g.train()
+    theirs.d.train()
+    return max(worst)
+
+
+def children_last(network: nn.Module) -> Any:
+    return mimicry.children(network, "l")[-1]
+
+
+def contest(game: str, size: int, arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    rows: dict[str, dict[str, Any]] = {}
+    for up in ("bilinear", "nearest"):
+        for precision in ("float32", "bf16"):
+            rows[f"ours, {up}, {precision}"] = {"model.up": up, "precision": precision}
+            if device.type == "cuda" or arguments.compile:
+                rows[f"ours, {up}, {precision}, compile"] = {**rows[f"ours, {up}, {precision}"], "compile": "true"}
+            if device.type == "cuda":
+                rows[f"ours, {up}, {precision}, CUDA graphs"] = {
+                    **rows[f"ours, {up}, {precision}"],
+                    "cuda_graphs": "true",
+                }
+    if arguments.only:
+        rows = {name: row for name, row in rows.items() if arguments.only in name}
+    running = {name: bench.Running(recipe(game, size, str(device), **options)) for name, options in rows.items()}
+    first = next(iter(running.values())).trainer
+    theirs = Theirs(game, size, first.feed, device)
+    bilinear = next((run for name, run in running.items() if "bilinear, float32" in name), None)
+    difference = check(theirs, bilinear) if bilinear else None
+
+    def timed(move: Callable[[], None]) -> Callable[[], float]:
+        return lambda: bench.seconds(move, device, arguments.steps)
+
+    contestants = {"mimicry, float32": timed(theirs.move)}
+    contestants |= {name: (lambda run=run: run.advance(arguments.steps)) for name, run in running.items()}
+    for move in contestants.values():  # what is compiled, allocated and chosen once
+        move()
+    found = bench.alternate(contestants, arguments.rounds)
+    base = found["mimicry, float32"]
+    table = []
+    for name, values in found.items():
+        ratios = [b / v for b, v in zip(base, values, strict=True)]  # of one round: what disturbs it disturbs both
+        table.append(
+            {
+                "row": name,
+                "ms": 1e3 * statistics.median(values),
+                "ratio": statistics.median(ratios),
+                "low": min(ratios),
+                "high": max(ratios),
+                "images_per_second": BATCH * D_STEPS / statistics.median(values),
+            }
+        )
+    return {"game": game, "size": size, "difference": difference, "rows": table}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1, help="steps (5 D, 1 G) of each in a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--size", type=int, nargs="*", help="pixels: 32, 48, 64 or 128 (default: 32, on a GPU 32 128)")
+    parser.add_argument("--game", choices=sorted(GAMES), nargs="*", default=["sngan", "wgan_gp"])
+    parser.add_argument("--only", help="only rows whose name has this in it")
+    parser.add_argument("--compile", action="store_true", help="compiled rows on a CPU too")
+    parser.add_argument("--json", type=Path, help="where to write what was found")
+    arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
+    print(bench.describe(device))
+    report: dict[str, Any] = {"device": bench.describe(device), "contests": []}
+    for size in arguments.size or ([32, 128] if device.type == "cuda" else [32]):
+        for game in arguments.game:
+            found = contest(game, size, arguments, device)
+            report["contests"].append(found)
+            same = "not compared" if found["difference"] is None else f"{found['difference']:.1e}"
+            print(f"\n{game}, {size} pixels, {arguments.rounds} rounds of {arguments.steps}; outputs with mimicry's")
+            print(f"weights differ by {same} of the largest\n\n| row | ms a step | images/s | ratio | range |")
+            print("|---|---|---|---|---|")
+            for row in found["rows"]:
+                print(
+                    f"| {row['row']} | {row['ms']:.0f} | {row['images_per_second']:.1f} | {row['ratio']:.2f} | "
+                    f"{row['low']:.2f}–{row['high']:.2f} |",
+                    flush=True,
+                )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""`gantrick bench` on tiny networks: every figure is there, operations are counted right, and nothing is left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from playing import recipe
+from torch import nn
+
+from gantrick import bench
+from gantrick.cli import main
+from gantrick.types import DataShape
+
+CPU = torch.device("cpu")
+BENCH = Path(__file__).parents[1] / "scripts" / "bench"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "EFFORT", 0.0)
+    monkeypatch.setattr(bench, "peak_rate", lambda device, precision: 1e11)
+
+
+def test_the_report_on_a_tiny_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "dataset=digits",
+        "device=cpu",
+        "model.g_width=4",
+        "model.d_width=4",
+        "batch_size=4",
+        "loss=wgan_gp",
+        "d_steps=2",
+    ]
+    assert main(["bench", *words, "metric.fid.samples=8"]) == 0
+    out = capsys.readouterr().out
+    assert "2 × D on 4, 1 × G on 4" in out and "wgan_gp with gp" in out
+    rows = {line.split(" | ")[0][2:]: [float(v) for v in re.findall(r"[\d.]+(?:e[+-]\d+)?", line.partition(" | ")[2])]
+            for line in out.splitlines() if line.startswith("| ")}  # fmt: skip
+    for name in ("float32", "bf16"):
+        d, g, step, images, *_ = rows[name]
+        assert d > 0 and g > 0 and images == pytest.approx(2 * 4 / (step / 1e3), rel=0.01)
+    shares = {name: rows[name][1] for name in ("data", "discriminator", "generator", "penalties", "evaluation")}
+    assert shares["penalties"] > 0 and shares["evaluation"] > 0
+    assert sum(shares.values()) + rows["logging, the rest"][1] == pytest.approx(100, abs=0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operations_of_a_perceptron_by_hand() -> None:
+    made = recipe(
+        model={"name": "mlp", "g_width": 8, "d_width": 16, "z_size": 4}, dataset={"name": "ring"}, batch_size=10
+    )
+    made = bench.made_up(made)
+    running = bench.Running(made)
+    found = bench.flops(running)
+    layers = {
+        p: [m for m in net.modules() if isinstance(m, nn.Linear)] for p, net in running.trainer.gan.networks.items()
+    }
+    g, d = (sum(2 * 10 * m.weight.numel() for m in layers[p]) for p in ("generator", "discriminator"))
+    first_g, first_d = (2 * 10 * layers[p][0].weight.numel() for p in ("generator", "discriminator"))
+    # D's turn: G forward; reals and fakes forward, to the weights, and to every layer's input but the first's
+    assert found["discriminator"] == g + 2 * (3 * d - first_d)
+    # G's turn: both forward, through D to its input alone, through G to weights and to every input but the first's
+    assert found["generator"] == 2 * d + 3 * g - first_g
+
+
+def test_made_up_data_have_the_shape_of_the_others() -> None:
+    class Like:
+        data, flip = DataShape((3, 32, 32), 10), True
+
+    images = bench.MadeUp(Like(), 16)
+    samples = images.load()
+    assert images.data == DataShape((3, 16, 16), 10) and images.flip
+    assert samples.images.shape[1:] == (3, 16, 16) and samples.images.dtype == torch.uint8
+    assert samples.labels is not None and set(samples.labels.tolist()) == set(range(10))
+    Like.data = DataShape((2,))
+    points = bench.MadeUp(Like()).load()
+    assert points.images.shape[1:] == (2,) and points.images.dtype == torch.float32 and points.labels is None
+
+
+def test_contestants_take_turns_and_change_sides() -> None:
+    order: list[str] = []
+
+    def contestant(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    found = bench.alternate({name: lambda name=name: contestant(name) for name in "ab"}, 3)
+    assert order == list("abbaab") and found == {"a": [1, 4, 5], "b": [2, 3, 6]}
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Runs a script of scripts/bench in this process."""
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    monkeypatch.syspath_prepend(str(BENCH))
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, f"bench_{name}", module)
+    spec.loader.exec_module(module)
+    module.main()
+
+
+def test_the_cost_of_components(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["regularizer.gp", "trick.label_smoothing"]
+    tiny = ["dataset=digits", "model=dcgan", "model.g_width=4", "model.d_width=4", "batch_size=4", "device=cpu"]
+    script("tricks", monkeypatch, "--rounds", "1", *names, *tiny)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(("| reg", "| tri"))]
+    assert [(row[0].strip("| "), row[1]) for row in rows] == [(names[0], "hinge"), (names[1], "non_saturating")]
