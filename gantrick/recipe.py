@@ -34,6 +34,7 @@ class Settings:
     accumulate: Count = 1  # batches whose gradients are averaged into one move
     seed: Whole = 0
     device: str = "auto"
+    devices: Count = 1  # processes that share each batch, a GPU each where there are GPUs
     precision: Literal["auto", "float32", "bf16"] = "auto"
     deterministic: bool = False
     log_every: Count = 100
@@ -148,7 +149,7 @@ class Recipe:
     @property
     def hash(self) -> str:
         """What makes two runs the same job: the resolved config but for where and how it is recorded."""
-        volatile = {"runs_dir", "name", "tags", "wandb", "device"}
+        volatile = {"runs_dir", "name", "tags", "wandb", "device", "devices"}
         text = json.dumps({k: v for k, v in self.resolved.items() if k not in volatile}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantrick import parallel
 from gantrick.gan import GAN
 from gantrick.judge import Judge, diagnostics
 from gantrick.layers.normalization import commit, take, unrecorded
@@ -78,7 +79,7 @@ class Play:
             terms |= self._penalties(player, networks, judged_real, judged_fake)
         objective = torch.stack(list(terms.values())).sum()
         found = torch.autograd.grad(objective, list(own.values()), create_graph=create_graph, allow_unused=True)
-        gradients = {name: gradient for name, gradient in zip(own, found, strict=True) if gradient is not None}
+        gradients = parallel.average({n: g for n, g in zip(own, found, strict=True) if g is not None})
         noted = {f"loss/{player[0]}": objective.detach()}
         noted |= diagnostics(scored, judged_real, judged_fake, self.gan.discriminator.score_weights, self.gan.boundary)
         statistics = take(self.gan.generator) + take(self.gan.discriminator)

@@ -33,9 +33,10 @@ def task(composed: DictConfig) -> None:
     folder = Path(node.runtime.output_dir)
     sweep = Path(node.sweep.dir).name if node.mode == RunMode.MULTIRUN else None
     try:
-        from gantrick import recipe, trainer
+        from gantrick import launch, recipe
 
-        code = trainer.run(recipe.check(config.resolve(composed)), folder, command=_command(node), sweep=sweep)
+        made = recipe.check(config.resolve(composed))
+        code = launch.run(made, folder, command=_command(node), sweep=sweep)
     except Exception as error:
         if sweep is None:
             _raised.append(error)
@@ -63,6 +64,11 @@ def main(words: Sequence[str]) -> list[str]:
     Raises ConfigError with every fault of every job before anything has been started or written.
     """
     arguments = config.parse(words)
+    with _several():
+        return _main(words, arguments)
+
+
+def _main(words: Sequence[str], arguments: Any) -> list[str]:
     if any(word.startswith("resume=") for word in arguments.overrides):
         resume(arguments.overrides, arguments.multirun)
         return []
@@ -80,6 +86,8 @@ def main(words: Sequence[str]) -> list[str]:
             if jobs.config.hydra.mode == RunMode.MULTIRUN:
                 sweep = Path(jobs.config.hydra.sweep.dir)  # pinned, as its name holds the time and an id
                 overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
+            if "torch.distributed" in sys.modules:
+                overrides += _one_folder(jobs.config)
     _raised.clear()
     with _command_line("gantrick train", [*flags, *overrides]):
         try:
@@ -92,9 +100,41 @@ def main(words: Sequence[str]) -> list[str]:
     return failures(sweep) if sweep else []
 
 
+@contextmanager
+def _several() -> Iterator[None]:
+    """Inside, this process is one of those that torchrun has started, if it has. The first to fail says why."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    from gantrick import launch, parallel
+
+    parallel.start()
+    try:
+        yield
+    except Exception as error:
+        reason, code = launch.told(error)
+        if not parallel.report(reason, code):
+            raise SystemExit(code) from error
+        raise
+
+
+def _one_folder(composed: DictConfig) -> list[str]:
+    """The override that has all processes of a run take the folder of the first."""
+    from gantrick import parallel
+    from gantrick.types import ConfigError
+
+    if parallel.world() == 1:
+        return []
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError("-m: torchrun starts one run, not a sweep; leave torchrun out and set devices=N")
+    folder = parallel.exchange(str(composed.hydra.run.dir))[0]
+    return [f"hydra.run.dir={QuotedString(folder, Quote.single).with_quotes()}"]
+
+
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "wandb.mode",
+    "steps", "device", "devices", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every",
+    "wandb.mode",
 )  # fmt: skip
 
 
@@ -102,7 +142,7 @@ def resume(overrides: Sequence[str], multirun: bool) -> None:
     """Goes on with a run: `resume=RUN`, with more `steps=` if wanted. Raises ConfigError before anything is touched."""
     import yaml
 
-    from gantrick import recipe, trainer
+    from gantrick import launch, recipe
     from gantrick.types import ConfigError
 
     if multirun:
@@ -127,7 +167,7 @@ def resume(overrides: Sequence[str], multirun: bool) -> None:
             resolved["wandb"] = {**resolved.get("wandb", {}), "mode": value}
         else:
             resolved[key] = value
-    code = trainer.run(
+    code = launch.run(
         recipe.check(resolved), folder, command=shlex.join(["gantrick", "train", *overrides]), resume=True
     )
     if code:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gantrick import checkpoint
+from gantrick import checkpoint, parallel
 from gantrick import gan as gan_module
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
@@ -58,16 +58,21 @@ class Judging:
     def device(self) -> torch.device:
         return self.trainer.gan.device
 
-    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+    def fakes(
+        self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
+    ) -> Iterator[Tensor]:
         limit = self.trainer.recipe.settings.eval_samples
         count = min(count, limit) if limit else count
         seed = stream(self.trainer.recipe.settings.seed, "evaluation")
-        for images in draw(self.trainer.gan, count, seed, batch_size):
+
+        def through(images: Tensor) -> Tensor:
             if not bool(torch.isfinite(images).all()):
                 raise GantrickError(
                     f"step {self.step}: the generator draws values that are not finite; no figure is taken"
                 )
-            yield to_uint8(images)
+            return to_uint8(images) if features is None else features(to_uint8(images))
+
+        return draw(self.trainer.gan, count, seed, batch_size, through=through)
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples:
         return self.trainer.samples(split)
@@ -102,7 +107,8 @@ class Trainer:
         resume: bool = False,
     ):
         self.recipe, self.sweep = recipe, sweep
-        self.console = console or Console()
+        parallel.start()
+        self.console = console or Console(quiet=not parallel.writes())
         self.assembly: Assembly = gan_module.preflight(recipe)
         self.saved: dict[str, Any] | None = None  # the state that a resumed run goes on from
         if resume:
@@ -115,12 +121,14 @@ class Trainer:
             raise ConfigError(
                 f"{folder}: already holds a run; go on with it by resume={folder}, or take another folder"
             )
-        for metric in self.assembly.metrics.values():
-            metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
         self.dtype = _autocast(recipe.settings.precision, self.device)
-        self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
-        self.folder = RunFolder(folder)
+        with parallel.first():  # it fetches what the others then find
+            for metric in self.assembly.metrics.values():
+                metric.prepare()
+            self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
+        parallel.barrier()  # all have looked at the folder before it changes
+        self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
         self.meter, self.cache = Meter(), dict[Any, Any]()
         self.stopped_by: int | None = None
@@ -141,24 +149,33 @@ class Trainer:
     def run(self, command: str | None = None) -> int:
         """Trains to the last step. Returns the exit code; the folder tells how it ended whatever happens."""
         settings = self.recipe.settings
-        self.folder.open(
-            self.recipe.resolved, gan_module.plan(self.recipe), {**environment(self.device), "command": command or ""}
-        )
+        more = {"processes": parallel.world(), "command": command or ""}
+        self.folder.open(self.recipe.resolved, gan_module.plan(self.recipe), {**environment(self.device), **more})
         code = 1
         try:
             with self._signals(), self._deterministic():
                 self._build()
                 if self.saved is not None:
                     self._restore(self.saved)
+                self._compare()
                 self._start_wandb()
                 self._tell()
                 self.console.start(settings.steps, self.step, self.best.name)
                 code = self._train()
+        except parallel.Lost as error:
+            reason = parallel.cause(
+                f"step {self.step}: another process of the run has ended ({error}); go on with: "
+                f"gantrick train resume={self.folder.path}"
+            )
+            self._failed(reason)
+            raise GantrickError(reason) from error
         except GantrickError as error:
+            parallel.report(str(error))
             self._failed(str(error))
             raise
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
+            parallel.report(reason)
             self._failed(reason, traceback.format_exc())
             raise
         finally:
@@ -166,6 +183,8 @@ class Trainer:
             if self.wandb is not None:
                 self.wandb.finish(code)
         self.console.closing(self._closing())
+        with suppress(parallel.Lost):
+            parallel.barrier()  # torchrun ends all when one has ended with a code
         return code
 
     def _build(self) -> None:
@@ -175,12 +194,13 @@ class Trainer:
         torch.manual_seed(stream(settings.seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(settings.seed, "latents"))
         train = self.samples("train")
-        self.feed = Feed(train, self.device, stream(settings.seed, "data"), self.assembly.dataset.flip)
+        share = (parallel.rank(), parallel.world())
+        self.feed = Feed(train, self.device, stream(settings.seed, "data"), self.assembly.dataset.flip, share)
         self.extra: dict[str, tuple[int, Feed]] = {}
         for component in self.assembly.stages["streams"]:
             for name, size in component.streams().items():  # type: ignore[operator]
                 own = stream(settings.seed, f"data {component.label} {name}")
-                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip))
+                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip, share))
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,
@@ -197,7 +217,7 @@ class Trainer:
         count = settings.batch_size
         if player == "generator":
             count = settings.generator_batch_size or count
-        latents = self.gan.latents(count, self.latent_stream)
+        latents = _own(self.gan.latents(count, self.latent_stream))
         if player == "generator" and not self.real_in_g:
             return None, latents
         self.images += count if player == "discriminator" else 0
@@ -214,6 +234,7 @@ class Trainer:
             self._evaluate()
             self._grid()
             self._save("last")
+        rhythm = 1 if self.device.type == "cpu" else 10  # steps between asking the other processes about signals
         optimizers = self.recipe.optimizers
         while self.step < settings.steps:
             if optimizers.schedule != "constant":
@@ -240,7 +261,9 @@ class Trainer:
                 self.console.event(reason)
                 self._summary()
                 return 0
-            if self.stopped_by is not None and not final:
+            told = None if final or (self.step % rhythm and parallel.world() > 1) else parallel.agree(self.stopped_by)
+            if told is not None:
+                self.stopped_by = told
                 return self._preempted()
         self.folder.status("finished", self.step)
         self._summary()
@@ -267,11 +290,13 @@ class Trainer:
         self._stop_if_bad()
 
     def _watch(self) -> str | None:
-        for component in self.assembly.stages["watch"]:
+        watching = self.assembly.stages["watch"]
+        for component in watching:
             verdict = component.watch({"step": self.step, **self._latest})  # type: ignore[operator]
             if verdict is not None:
-                return f"stopped at step {self.step} by {component.label}: {verdict}"
-        return None
+                reason = f"stopped at step {self.step} by {component.label}: {verdict}"
+                return parallel.exchange(reason)[0]
+        return parallel.exchange(None)[0] if watching else None  # the writer decides: clocks differ
 
     def _evaluate(self) -> None:
         """Takes every metric's figures. A metric that fails is told and left out; training goes on."""
@@ -279,11 +304,15 @@ class Trainer:
         protocols: dict[str, Any] = {}
         _, weights = generator_of(self.gan)
         for key, metric in self.assembly.metrics.items():
-            judging = Judging(self, self.step, self.folder.picture("x").parent, weights, self.cache)
+            pictures = self.folder.picture("x").parent if parallel.writes() else None
+            judging = Judging(self, self.step, pictures, weights, self.cache)
             try:
-                with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")):
-                    self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
+                with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")), parallel.together():
+                    with parallel.alone():
+                        self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
                     found = metric.evaluate(judging)
+            except parallel.Lost:
+                raise
             except Exception as error:
                 self.console.warn(f"metric.{key}: no figure at step {self.step}: {type(error).__name__}: {error}")
                 continue
@@ -309,12 +338,13 @@ class Trainer:
     def _grid(self) -> None:
         """One grid of fixed latents; a picture that cannot be drawn is told and left out."""
         image = self.assembly.spec.data.is_image
-        if not image and self.assembly.spec.data.shape != (2,):
+        if not parallel.writes() or (not image and self.assembly.spec.data.shape != (2,)):
             return  # no picture of such points
         path = self.folder.picture(f"{self.step:07d}.png")
         try:
             seed = stream(self.recipe.settings.seed, "grid")
-            images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
+            with parallel.alone():
+                images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
             reach = None if image else 1.2 * float(self.feed.images.abs().max())  # the frame is that of the reals
             save_grid(to_uint8(images).cpu(), path, limits=None if reach is None else (-reach, reach))
         except Exception as error:
@@ -342,13 +372,29 @@ class Trainer:
             "logged": list(self._logged),
             "meter": self.meter.state_dict(),
             "recipe": self.recipe.hash,
+            "processes": parallel.world(),
             "data": {"shape": list(self.assembly.spec.data.shape), "classes": self.assembly.spec.data.classes},
         }
 
     def _save(self, name: str) -> None:
         """A checkpoint never replaces a good one with numbers that are not finite."""
         self._stop_if_bad()
-        checkpoint.save(self.folder.path / "checkpoints" / f"{name}.pt", self.state_dict())
+        self._compare()
+        state = self.state_dict()
+        if parallel.writes():
+            checkpoint.save(self.folder.path / "checkpoints" / f"{name}.pt", state)
+
+    def _compare(self) -> None:
+        """The processes of a run hold the same weights, statistics and random states, bit for bit."""
+        names = {"generator": self.gan.generator, "discriminator": self.gan.discriminator, "parts": self.gan.components}
+        tensors = {f"{k}.{n}": t for k, part in names.items() for n, t in part.state_dict().items()}
+        tensors |= {f"random numbers ({k})": t for k, t in checkpoint.random_states(self.device).items()}
+        if (name := parallel.drifted({**tensors, "latents": self.latent_stream.get_state()})) is not None:
+            raise GantrickError(
+                f"step {self.step}: {name} is no longer the same on all {parallel.world()} processes, so they train "
+                "different networks; an earlier checkpoint is kept; a component draws or keeps something of its own "
+                "share of the batch without gantrick.parallel, or the devices are of different kinds"
+            )
 
     def _stop_if_bad(self) -> None:
         if (bad := self.meter.first_bad()) is not None:
@@ -370,8 +416,14 @@ class Trainer:
         self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
         self.best.figures = state["best"]["figures"]
         self.folder.cut(self.step)
+        if (before := state.get("processes", 1)) != parallel.world():
+            self.console.warn(
+                f"resume: the checkpoint is of a run of {before} process{'es' * (before > 1)} and {parallel.world()} "
+                "go on with it: the same run, but sums are taken in another order, so it agrees up to rounding"
+            )
         for left_over in (*self.folder.path.glob("checkpoints/.*"), *self.folder.path.glob("samples/.*")):
-            left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
+            if parallel.writes():
+                left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
         self.folder.status("running", self.step)
         checkpoint.restore_random_states(state["random"], self.device)
 
@@ -394,10 +446,15 @@ class Trainer:
     def _signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM end the run after the present step, its state saved; a second one ends it at once."""
 
+        noted = 0.0
+
         def note(number: int, frame: Any) -> None:
+            nonlocal noted
             if self.stopped_by is not None:
+                if parallel.world() > 1 and time.monotonic() - noted < 5:
+                    return  # of one Ctrl-C, by way of the terminal and of torchrun
                 raise KeyboardInterrupt
-            self.stopped_by = number
+            self.stopped_by, noted = number, time.monotonic()
 
         before = {}
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -407,7 +464,8 @@ class Trainer:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # What started several processes ends the others when one fails; the writer still has to say why.
+                signal.signal(number, handler if parallel.world() == 1 else signal.SIG_IGN)
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -435,13 +493,14 @@ class Trainer:
         precision = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        several = f"{parallel.world()} × " if parallel.world() > 1 else ""
         self.console.header(
             {
                 "recipe": f"{self.recipe.title}" + (f" with {', '.join(tricks)}" if tricks else ""),
                 "data": f"{self.recipe.dataset.name}, {len(self.samples('train')):,} samples of "
                 + "×".join(str(n) for n in self.assembly.spec.data.shape),
                 "model": f"{self.recipe.model.name}, G {sizes['generator']:,}, D {sizes['discriminator']:,} parameters",
-                "device": f"{name}{threads}, {precision}",
+                "device": f"{several}{name}{threads}, {precision}",
                 "steps": f"{settings.steps:,} of {per_step * 1e3:.0f} ms: about {duration(estimate)} and evaluations",
                 "folder": str(self.folder.path),
             }
@@ -455,7 +514,7 @@ class Trainer:
                 count = settings.batch_size
                 if player == "generator":
                     count = settings.generator_batch_size or count
-                latents = self.gan.latents(count, torch.Generator(self.device).manual_seed(0))
+                latents = _own(self.gan.latents(count, torch.Generator(self.device).manual_seed(0)))
                 extra = {name: feed.peek(size) for name, (size, feed) in self.extra.items()}
                 real = (
                     replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
@@ -478,6 +537,8 @@ class Trainer:
             torch.mps.synchronize()
 
     def _start_wandb(self) -> None:
+        if not parallel.writes():
+            return
         recipe, choice = self.recipe, self.recipe.wandb
         tricks = [part.key for part in recipe.tricks]
         title = " ".join([recipe.title, *tricks, recipe.dataset.name, f"seed{recipe.settings.seed}"])
@@ -523,6 +584,11 @@ class Trainer:
             lines.append(f"samples: {self.folder.path}/samples")
             lines.append(f"next: gantrick sample {self.folder.path} --n 64 --out samples.png")
         return lines
+
+
+def _own(latents: Latents) -> Latents:
+    """This process's share of the latents of a batch."""
+    return Latents(parallel.rows(latents.z), None if latents.labels is None else parallel.rows(latents.labels))
 
 
 def _due(step: int, every: int) -> bool:
