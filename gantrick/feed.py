@@ -21,13 +21,21 @@ class Feed:
 
     uint8 images (N, C, H, W) stay as they are in memory, on the device; a batch is one gather, scaled to [-1, 1] there.
     The order of an epoch follows from seed and epoch alone, so (epoch, position) is all the state there is.
+    share: (rank, n) of a process of n; it gets the rows [rank·count/n, (rank+1)·count/n) of each batch of all of them.
     """
 
-    def __init__(self, samples: Samples, device: torch.device, seed: int, flip: bool = False):
+    def __init__(
+        self,
+        samples: Samples,
+        device: torch.device,
+        seed: int,
+        flip: bool = False,
+        share: tuple[int, int] = (0, 1),
+    ):
         self.images = samples.images.to(device)
         self.labels = None if samples.labels is None else samples.labels.to(device)
         self.samples = Samples(self.images, self.labels)  # for another feed of the same, without another copy
-        self.device, self.seed, self.flip = device, seed, flip
+        self.device, self.seed, self.flip, self.share = device, seed, flip, share
         self.epoch, self.position = 0, 0
         self._shuffle()
 
@@ -37,7 +45,9 @@ class Feed:
         self.flips = (torch.rand(len(self.images), generator=generator) < 0.5).to(self.device) if self.flip else None
 
     def next(self, count: int) -> Batch:
-        """The next `count` samples."""
+        """The next `count` samples, or this process's share of them."""
+        rank, processes = self.share
+        own = slice(rank * count // processes, (rank + 1) * count // processes)
         chosen, flips = [], []
         while count > 0:
             if self.position == len(self.order):
@@ -49,10 +59,10 @@ class Feed:
                 flips.append(self.flips[part])
             count -= len(chosen[-1])
             self.position += len(chosen[-1])
-        index = chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+        index = (chosen[0] if len(chosen) == 1 else torch.cat(chosen))[own]
         images = to_float(self.images[index])
         if flips:
-            mask = torch.cat(flips)[:, None, None, None]
+            mask = torch.cat(flips)[own][:, None, None, None]
             images = torch.where(mask, images.flip(-1), images)
         return Batch(images, None if self.labels is None else self.labels[index])
 

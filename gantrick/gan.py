@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrick import machine, registry, transfer
+from gantrick import machine, parallel, registry, transfer
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe
@@ -173,11 +174,12 @@ def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
 
     resumed: the weights that the run began with are not asked for; they are in its checkpoints.
     """
-    settings, device = recipe.settings, resolve_device(recipe.settings.device)
+    settings, device = recipe.settings, resolve_device(recipe.settings.device, recipe.settings.devices)
     faults = []
     if settings.cuda_graphs and device.type != "cuda":
         faults.append(f"cuda_graphs: there are none on {device.type}; leave it out, or choose device=cuda")
     assembly = bring_together(recipe)
+    faults += _shares(recipe, assembly)
     if settings.channels_last is True and not assembly.spec.data.is_image:
         faults.append("channels_last: the data are points, which have no channels; leave it at auto")
     with torch.device("meta"):  # shapes only: nothing is allocated
@@ -209,8 +211,40 @@ def _networks(assembly: Assembly, initialise: bool) -> dict[Player, Network]:
     return {"discriminator": discriminator, "generator": generator}
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device asked for; `auto` is the best there is. Raises ConfigError where it is absent."""
+def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
+    """Faults of batches that the run's processes cannot share evenly."""
+    settings, joined = recipe.settings, parallel.world()
+    if joined > 1 and settings.devices not in (1, joined):
+        return [f"devices: {settings.devices} are asked for in a run of {joined} processes; leave devices out"]
+    count = max(joined, settings.devices)
+    sizes = {"batch_size": settings.batch_size, "generator_batch_size": settings.generator_batch_size or count}
+    for component in assembly.stages["streams"] if count > 1 else ():
+        found: Mapping[str, int] = component.streams()  # type: ignore[operator]
+        sizes |= {f"{component.label} stream {name}": size for name, size in found.items()}
+    return [
+        f"{name}: {size} is not a multiple of {count}, the number of processes that share it; choose one that is"
+        for name, size in sizes.items()
+        if size % count
+    ]
+
+
+def resolve_device(name: str, processes: int = 1) -> torch.device:
+    """This process's device of those asked for; `auto` is the best there is. Raises ConfigError where it is absent.
+
+    processes: how many of this machine each need one; in one of several it is the number of those that were started.
+    """
+    if parallel.world() > 1:
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.world()))
+    if processes > 1 and name != "cpu":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if torch.device("cpu" if name == "auto" else name).type not in ("cpu", "cuda") or ":" in name:
+            raise ConfigError(f"device: {name} is one device for {processes} processes; choose auto, cuda or cpu")
+        if (there or name == "cuda") and there < processes:
+            raise ConfigError(
+                f"devices: {processes} processes need a GPU each, and there {'is' if there == 1 else 'are'} {there} on "
+                "this machine; choose fewer, or device=cpu"
+            )
+        return torch.device("cuda", parallel.local_rank()) if there else torch.device("cpu")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -338,13 +372,14 @@ class GAN:
         return {player: bound(player) for player in PLAYERS}
 
     def latents(self, count: int, generator: torch.Generator) -> Latents:
-        """Fresh latents (count, Z) from the spec's distribution, passed through `sample_latents`."""
+        """Fresh latents (count, Z) of a whole batch from the spec's distribution, passed through `sample_latents`."""
         shape = (count, self.spec.z_size)
         if self.spec.z_distribution == "uniform":
             z = torch.rand(shape, generator=generator, device=self.device) * 2 - 1
         else:
             z = torch.randn(shape, generator=generator, device=self.device)
-        latents: Latents = self.stages.chain("sample_latents", Latents(z))
+        with parallel.alone():
+            latents: Latents = self.stages.chain("sample_latents", Latents(z))
         return latents
 
     @property
@@ -428,7 +463,8 @@ def plan(recipe: Recipe, resumed: bool = False) -> str:
             "steps",
             f"{settings.steps:,}, each {settings.d_steps} × D on {settings.batch_size}, "
             f"{settings.g_steps} × G on {settings.generator_batch_size or settings.batch_size}"
-            + (f", {settings.accumulate} batches a move" if settings.accumulate > 1 else ""),
+            + (f", {settings.accumulate} batches a move" if settings.accumulate > 1 else "")
+            + (f", shared by {settings.devices} processes" if settings.devices > 1 else ""),
         ),
     ]
     for player in PLAYERS:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gantrick import parallel
 from gantrick.gan import GAN
 from gantrick.types import Batch, DiscriminatorOutput, Judged, Latents, Scored
 
@@ -33,7 +34,9 @@ class Judge:
             outputs = [d(images, label) for images, label in zip(seen, labels, strict=True)]
         else:
             joined = None if any(label is None for label in labels) else torch.cat([x for x in labels if x is not None])
-            outputs = _split(d(torch.cat(seen), joined), [len(images) for images in seen])
+            sizes = [len(images) for images in seen]
+            with parallel.sections(*sizes):
+                outputs = _split(d(torch.cat(seen), joined), sizes)
         return [Judged(b, images, out, z) for (b, z), images, out in zip(batches, seen, outputs, strict=True)]
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantrick import parallel
+
 
 class Meter:
     """Sums per name since the last reading, and the step at which each name was first not finite.
 
-    A reading is the only moment at which the host waits for the device.
+    A reading is the only moment at which the host waits for the device, and at which processes compare theirs: what is
+    read are means over processes, and what went bad in one went bad in all.
     """
 
     def __init__(self) -> None:
@@ -37,23 +40,25 @@ class Meter:
         sums: dict[str, tuple[float, float]] = {}
         for names, (total, bad, counts) in self._groups.items():
             count = float(counts)
-            for name, value in zip(names, total.tolist() if count else (), strict=False):
+            for name, value in zip(names, parallel.mean(total).tolist() if count else (), strict=False):
                 before, n = sums.get(name, (0.0, 0))
                 sums[name] = (before + value, n + count)
             self._groups[names] = (torch.zeros_like(total), bad, 0)
         return {name: value / count for name, (value, count) in sums.items()}
 
     def state_dict(self) -> list[dict[str, Any]]:
+        """The sums of all processes, a row each, so that as many of them go on in the same bits."""
         return [
-            {"names": list(names), "total": total, "bad": bad, "count": count}
+            {"names": list(names), "total": parallel.gather(total[None]), "bad": parallel.least(bad), "count": count}
             for names, (total, bad, count) in self._groups.items()
         ]
 
     def load_state_dict(self, state: list[dict[str, Any]], device: torch.device) -> None:
-        self._groups = {
-            tuple(group["names"]): (group["total"].to(device), group["bad"].to(device), group["count"])
-            for group in state
-        }
+        self._groups = {}
+        for group in state:
+            totals = group["total"].to(device)
+            total = totals[parallel.rank()].clone() if len(totals) == parallel.world() else totals.mean(0)
+            self._groups[tuple(group["names"])] = (total, group["bad"].to(device), group["count"])
 
     def first_bad(self) -> tuple[str, int] | None:
         """(name, step) of the first value ever that was not finite, or None.
@@ -62,7 +67,7 @@ class Meter:
         """
         first: tuple[str, int] | None = None
         for names, (_, bad, _) in self._groups.items():
-            for name, step in zip(names, bad.tolist(), strict=True):
+            for name, step in zip(names, parallel.least(bad).tolist(), strict=True):
                 if step != float("inf") and (first is None or step < first[1]):
                     first = (name, int(step))
         return first

@@ -19,7 +19,7 @@ import yaml
 from gantrick import __version__, registry
 from gantrick.types import ConfigError, Count, Fraction, GantrickError, Whole
 
-VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device"})  # where and how a run is recorded
+VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device", "devices"})  # where and how a run is recorded
 SINGLE = ("model", "loss", "dataset")
 OWN_KEYS = ("optimizer", "wandb", "imports", "published", "extractor")
 
@@ -36,6 +36,7 @@ class Settings:
     accumulate: Count = 1  # batches whose gradients are averaged into one move
     seed: Whole = 0
     device: str = "auto"
+    devices: Count = 1  # processes that share each batch, a GPU each where there are GPUs
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     compile: bool = False  # the networks' forwards by torch.compile, where they are differentiated once
     cuda_graphs: bool = False  # compiled in mode "reduce-overhead"

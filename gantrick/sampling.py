@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gantrick import checkpoint
+from gantrick import checkpoint, parallel
 from gantrick.feed import stream
 from gantrick.gan import GAN, bring_together, resolve_device
 from gantrick.recipe import Recipe, recorded
@@ -56,31 +56,43 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def draw(gan: GAN, count: int, seed: int, batch_size: int = 256, weights: Weights | None = None) -> Iterator[Tensor]:
-    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all.
+def draw(
+    gan: GAN,
+    count: int,
+    seed: int,
+    batch_size: int = 256,
+    weights: Weights | None = None,
+    through: Callable[[Tensor], Tensor] = lambda images: images,
+) -> Iterator[Tensor]:
+    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too.
 
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
+    Several processes share the batches, and each is given all of them.
     """
     network, _ = generator_of(gan, weights)
     stages, left = gan.stages, count
     for round_ in itertools.count():
         source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
-        with apart(gan.device, stream(seed, f"draw {round_}")):
+        with apart(gan.device, stream(seed, f"draw {round_}")), parallel.alone():
             latents = stages.chain("truncate", gan.latents(left, source))
-        for start in range(0, left, batch_size):
+
+        def one(start: int, latents: Latents = latents, round_: int = round_) -> Tensor:
             part = Latents(
                 latents.z[start : start + batch_size],
                 None if latents.labels is None else latents.labels[start : start + batch_size],
             )
             # Nothing stays changed while the caller holds a batch: it may train, draw, or never come back.
             with apart(gan.device, stream(seed, f"draw {round_} {start}")), evaluating(network, gan.discriminator):
-                images = network(stages.chain("refine_latents", part, network, gan.discriminator))
+                images: Tensor = network(stages.chain("refine_latents", part, network, gan.discriminator))
                 if stages["accept"]:
                     scores = gan.discriminator(images, part.labels).scores
                     images = images[stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)]
-            if len(images):
-                left -= len(images)
-                yield images
+            return through(images) if len(images) else images
+
+        for found in parallel.in_shares(one, range(0, left, batch_size)):
+            if len(found):
+                left -= len(found)
+                yield found
         if left == 0:
             return
         if left == count and round_ == PATIENCE:

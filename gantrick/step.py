@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantrick import parallel
 from gantrick.gan import GAN
 from gantrick.judge import Judge, diagnostics
 from gantrick.layers.normalization import commit, take, unrecorded
@@ -87,6 +88,7 @@ class Play:
         gradients = {name: gradient for name, gradient in zip(own, found, strict=True) if gradient is not None}
         if scale is not None:
             gradients = {name: gradient / scale.scale for name, gradient in gradients.items()}
+        gradients = parallel.average(gradients)
         noted = {f"loss/{player[0]}": objective.detach()}
         noted |= diagnostics(scored, judged_real, judged_fake, self.gan.discriminator.score_weights, self.gan.boundary)
         statistics = take(self.gan.generator) + take(self.gan.discriminator)

@@ -38,14 +38,14 @@ def task(composed: DictConfig) -> None:
     folder = Path(node.runtime.output_dir)
     sweep = Path(node.sweep.dir).name if node.mode == RunMode.MULTIRUN else None
     try:
-        from gantrick import recipe, trainer
+        from gantrick import launch, recipe
 
         made, begun = recipe.check(config.resolve(composed)), False
         if sweep is not None or int(os.environ.get("SLURM_RESTART_COUNT", "0")):
             begun = (folder / "config.yaml").is_file()  # by a process that was stopped, or by Slurm before a requeue
             if begun and _finished(made, folder):
                 return
-        code = trainer.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
+        code = launch.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
     except Exception as error:
         if sweep is None:
             _raised.append(error)
@@ -92,6 +92,11 @@ def main(words: Sequence[str]) -> list[str]:
     Raises ConfigError with every fault of every job before anything has been started or written.
     """
     arguments = config.parse(words)
+    with _several():
+        return _main(words, arguments)
+
+
+def _main(words: Sequence[str], arguments: Any) -> list[str]:
     pinned: Path | None = None
     if any(word.startswith("resume=") for word in arguments.overrides):
         folder, changes = _to_resume(arguments.overrides, arguments.multirun)
@@ -119,6 +124,8 @@ def main(words: Sequence[str]) -> list[str]:
                     sweep.mkdir(parents=True, exist_ok=True)
                     write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *overrides]}, indent=2) + "\n")
                 overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
+            if "torch.distributed" in sys.modules:
+                overrides += _one_folder(jobs.config)
     _raised.clear()
     with _command_line("gantrick train", [*flags, *overrides]):
         try:
@@ -135,9 +142,40 @@ def main(words: Sequence[str]) -> list[str]:
     return failures(sweep) if sweep else []
 
 
+@contextmanager
+def _several() -> Iterator[None]:
+    """Inside, this process is one of those that torchrun has started, if it has. The first to fail says why."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    from gantrick import launch, parallel
+
+    parallel.start()
+    try:
+        yield
+    except Exception as error:
+        reason, code = launch.told(error)
+        if not parallel.report(reason, code):
+            raise SystemExit(code) from error
+        raise
+
+
+def _one_folder(composed: DictConfig) -> list[str]:
+    """The override that has all processes of a run take the folder of the first."""
+    from gantrick import parallel
+    from gantrick.types import ConfigError
+
+    if parallel.world() == 1:
+        return []
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError("-m: torchrun starts one run, not a sweep; leave torchrun out and set devices=N")
+    folder = parallel.exchange(str(composed.hydra.run.dir))[0]
+    return [f"hydra.run.dir={QuotedString(folder, Quote.single).with_quotes()}"]
+
+
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
+    "steps", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
     "checkpoint_every", "keep_every", "keep_limit", "wandb.mode",
 )  # fmt: skip
 SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
@@ -177,7 +215,7 @@ def resume(folder: Path, changes: Mapping[str, str], words: Sequence[str]) -> No
     """Goes on with a run. Raises ConfigError before anything is touched."""
     import yaml
 
-    from gantrick import recipe, trainer
+    from gantrick import launch, recipe
     from gantrick.types import GantrickError
 
     try:
@@ -186,7 +224,7 @@ def resume(folder: Path, changes: Mapping[str, str], words: Sequence[str]) -> No
     except GantrickError as error:
         config.refuse(f"resume={error}", cause=error)
     sweep = folder.parent.name if (folder.parent / SWEEP).is_file() else None
-    code = trainer.run(made, folder, command=shlex.join(["gantrick", "train", *words]), sweep=sweep, resume=True)
+    code = launch.run(made, folder, command=shlex.join(["gantrick", "train", *words]), sweep=sweep, resume=True)
     if code:
         raise SystemExit(code)
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gantrick import checkpoint, machine, transfer
+from gantrick import checkpoint, machine, parallel, transfer
 from gantrick import gan as gan_module
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
@@ -71,17 +71,22 @@ class Judging:
     def device(self) -> torch.device:
         return self.trainer.gan.device
 
-    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+    def fakes(
+        self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
+    ) -> Iterator[Tensor]:
         limit = self.trainer.recipe.settings.eval_samples
         count = min(count, limit) if limit else count
         seed = stream(self.trainer.recipe.settings.seed, "evaluation")
-        for images in draw(self.trainer.gan, count, seed, batch_size):
+
+        def through(images: Tensor) -> Tensor:
             self.trainer.beat()
             if not bool(torch.isfinite(images).all()):
                 raise GantrickError(
                     f"step {self.step}: the generator draws values that are not finite; no figure is taken"
                 )
-            yield to_uint8(images)
+            return to_uint8(images) if features is None else features(to_uint8(images))
+
+        return draw(self.trainer.gan, count, seed, batch_size, through=through)
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples:
         return self.trainer.samples(split)
@@ -116,7 +121,8 @@ class Trainer:
         resume: bool = False,
     ):
         self.recipe, self.sweep = recipe, sweep
-        self.console = console or Console()
+        parallel.start()
+        self.console = console or Console(quiet=not parallel.writes())
         self.assembly: Assembly = gan_module.preflight(recipe, resume)
         self.saved: dict[str, Any] | None = None  # the state that a resumed run goes on from
         self.source: transfer.Source | None = None  # of the weights that a new run begins with
@@ -136,14 +142,16 @@ class Trainer:
             )
         elif recipe.settings.init_from is not None:
             self.source = transfer.read(recipe.settings.init_from, recipe.settings.init_take)
-        for metric in self.assembly.metrics.values():
-            metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
         self.dtype = machine.compute_type(recipe.settings.precision, self.device)
         if self.device.type == "cpu":
             machine.keep_freed_memory()
-        self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
-        self.folder = RunFolder(folder)
+        with parallel.first():  # it fetches what the others then find
+            for metric in self.assembly.metrics.values():
+                metric.prepare()
+            self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
+        parallel.barrier()  # all have looked at the folder before it changes
+        self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
         self.acts: list[dict[str, Any]] = []  # what watching components had done: step, act, reason …
         self.origin, self.lr_scale = 0, 1.0  # the step of the last new start; what acts left of the learning rates
@@ -175,11 +183,9 @@ class Trainer:
         return code
 
     def _run(self, command: str | None) -> int:
-        self.folder.open(
-            self.recipe.resolved,
-            gan_module.plan(self.recipe, self.resumed),
-            {**environment(self.device), "command": command or ""},
-        )
+        more = {"processes": parallel.world(), "command": command or ""}
+        plan = gan_module.plan(self.recipe, self.resumed)
+        self.folder.open(self.recipe.resolved, plan, {**environment(self.device), **more})
         code = 1
         try:
             with self._signals(), self._deterministic():
@@ -191,6 +197,7 @@ class Trainer:
                 self._build()
                 if self.saved is not None:
                     self._restore(self.saved)
+                self._compare()
                 self._start_wandb()
                 self._tell()
                 self.console.start(self.end, self.step, self.best.name)
@@ -200,13 +207,23 @@ class Trainer:
                 f"{error.filename or self.folder.path}: {error.strerror or error}; training stopped at step "
                 f"{self.step:,}; mend that, then go on with: gantrick train resume={self.folder.path}"
             )
+            parallel.report(reason)
             self._failed(reason, traceback.format_exc())
             raise GantrickError(reason) from error
+        except parallel.Lost as error:
+            reason = parallel.cause(
+                f"step {self.step}: another process of the run has ended ({error}); go on with: "
+                f"gantrick train resume={self.folder.path}"
+            )
+            self._failed(reason)
+            raise GantrickError(reason) from error
         except GantrickError as error:
+            parallel.report(str(error))
             self._failed(str(error))
             raise
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
+            parallel.report(reason)
             self._failed(reason, traceback.format_exc())
             raise
         finally:
@@ -214,6 +231,8 @@ class Trainer:
             if self.wandb is not None:
                 self.wandb.finish(code)
         self.console.closing(self._closing())
+        with suppress(parallel.Lost):
+            parallel.barrier()  # torchrun ends all when one has ended with a code
         return code
 
     @property
@@ -234,12 +253,13 @@ class Trainer:
         torch.manual_seed(stream(seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))
         train = self.samples("train")
-        self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip)
+        share = (parallel.rank(), parallel.world())
+        self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip, share)
         self.extra: dict[str, tuple[int, Feed]] = {}
         for component in self.assembly.stages["streams"]:
             for name, size in component.streams().items():  # type: ignore[operator]
                 own = stream(seed, f"data {component.label} {name}")
-                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip))
+                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip, share))
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,
@@ -269,7 +289,7 @@ class Trainer:
         count = settings.batch_size
         if player == "generator":
             count = settings.generator_batch_size or count
-        latents = self.gan.latents(count, self.latent_stream)
+        latents = _own(self.gan.latents(count, self.latent_stream))
         if player == "generator" and not self.real_in_g:
             return None, latents
         self.images += count if player == "discriminator" else 0
@@ -288,7 +308,11 @@ class Trainer:
         if self.saved is None:
             self._evaluate()
             self._grid()
-            checkpoint.save_last(self._checkpoints, self.state_dict())
+            if not self._save("last"):
+                why = "; ".join(self._troubles.values())
+                raise GantrickError(
+                    f"{self.folder.path}: the first checkpoint cannot be written ({why}); make room, or set runs_dir"
+                )
         while self.step < self.end:
             try:
                 code = self._advance()
@@ -328,7 +352,10 @@ class Trainer:
             self._save("last")
         if logging and not final and (verdict := self._verdict(self._latest)) is not None:
             return self._act(verdict)
-        if self.stopped_by is not None and not final:
+        # Steps pass between asking the other processes about signals, as that waits for a device.
+        asking = not final and (parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0)
+        if asking and (told := parallel.agree(self.stopped_by)) is not None:
+            self.stopped_by = told
             return self._preempted()
         return None
 
@@ -420,26 +447,29 @@ class Trainer:
 
     def _verdict(self, values: Mapping[str, Any]) -> Verdict | None:
         """What the first watching component that is not content with the run asks for."""
+        if not (watching := self.assembly.stages["watch"]):
+            return None
         row: dict[str, Any] = {"step": self.step, **values}
         value, worse = row.get(self.best.name or ""), None
         if value is not None and math.isfinite(self.peak):
             worse = (value, self.peak) if self.best.lower else (self.peak, value)
         if worse is not None and worse[1] > 0:
             row["worse"] = worse[0] / worse[1]
-        for component in self.assembly.stages["watch"]:
+        found: Verdict | None = None
+        for component in watching:
             verdict: Verdict | None = component.watch(row)  # type: ignore[operator]
             if verdict is not None:
                 done = sum(act["by"] == component.label for act in self.acts)
                 act, reason = verdict.act, f"{component.label}: {verdict.reason}"
                 if act != "stop" and verdict.times is not None and done >= verdict.times:
                     act, reason = "stop", f"{reason}, after {done} times of {verdict.act}"
-                self._by = component.label
-                return replace(verdict, act=act, reason=reason)
-        return None
+                found = replace(verdict, act=act, reason=reason, by=component.label)
+                break
+        return parallel.exchange(found)[0]  # the writer decides, as clocks differ
 
     def _act(self, verdict: Verdict) -> int | None:
         """Stops, rolls back or begins again, and says so everywhere. Gives the exit code where the run ends."""
-        told: dict[str, Any] = {"step": self.step, "act": verdict.act, "reason": verdict.reason, "by": self._by}
+        told: dict[str, Any] = {"step": self.step, "act": verdict.act, "reason": verdict.reason, "by": verdict.by}
         state: dict[str, Any] = {}
         if verdict.act == "roll_back":
             folder = self._checkpoints
@@ -478,11 +508,15 @@ class Trainer:
         protocols: dict[str, Any] = {}
         _, weights = generator_of(self.gan)
         for key, metric in self.assembly.metrics.items():
-            judging = Judging(self, self.step, self.folder.picture("x").parent, weights, self.cache)
+            pictures = self.folder.picture("x").parent if parallel.writes() else None
+            judging = Judging(self, self.step, pictures, weights, self.cache)
             try:
-                with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")):
-                    self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
+                with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")), parallel.together():
+                    with parallel.alone():
+                        self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
                     found = metric.evaluate(judging)
+            except parallel.Lost:
+                raise
             except Exception as error:
                 self.console.warn(f"metric.{key}: no figure at step {self.step}: {type(error).__name__}: {error}")
                 continue
@@ -511,12 +545,13 @@ class Trainer:
     def _grid(self) -> None:
         """One grid of fixed latents; a picture that cannot be drawn is told and left out."""
         image = self.assembly.spec.data.is_image
-        if not image and self.assembly.spec.data.shape != (2,):
+        if not parallel.writes() or (not image and self.assembly.spec.data.shape != (2,)):
             return  # no picture of such points
         path = self.folder.picture(f"{self.step:07d}.png")
         try:
             seed = stream(self.recipe.settings.seed, "grid")
-            images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
+            with parallel.alone():
+                images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
             reach = None if image else 1.2 * float(self.feed.images.abs().max())  # the frame is that of the reals
             save_grid(to_uint8(images).cpu(), path, limits=None if reach is None else (-reach, reach))
         except Exception as error:
@@ -548,6 +583,7 @@ class Trainer:
             "origin": self.origin,
             "lr_scale": self.lr_scale,
             "peak": self.peak,
+            "processes": parallel.world(),
             "data": {"shape": list(self.assembly.spec.data.shape), "classes": self.assembly.spec.data.classes},
         }
 
@@ -563,8 +599,12 @@ class Trainer:
                 if not bool(torch.isfinite(parameter).all()):
                     raise Diverged(f"{player}.{name}", self.step)
 
+        self._compare()
+
         def write() -> None:
             state = self.state_dict()
+            if not parallel.writes():
+                return
             if kind == "last":
                 checkpoint.save_last(self._checkpoints, state)
             elif kind == "best":
@@ -573,6 +613,18 @@ class Trainer:
                 checkpoint.save_to_stay(self._checkpoints, state, self.recipe.settings.keep_limit)
 
         return self._write_rows() and self._try("checkpoints", write)
+
+    def _compare(self) -> None:
+        """The processes of a run hold the same weights, statistics and random states, bit for bit."""
+        names = {"generator": self.gan.generator, "discriminator": self.gan.discriminator, "parts": self.gan.components}
+        tensors = {f"{k}.{n}": t for k, part in names.items() for n, t in part.state_dict().items()}
+        tensors |= {f"random numbers ({k})": t for k, t in checkpoint.random_states(self.device).items()}
+        if (name := parallel.drifted({**tensors, "latents": self.latent_stream.get_state()})) is not None:
+            raise GantrickError(
+                f"step {self.step}: {name} is no longer the same on all {parallel.world()} processes, so they train "
+                "different networks; an earlier checkpoint is kept; a component draws or keeps something of its own "
+                "share of the batch without gantrick.parallel, or the devices are of different kinds"
+            )
 
     def _stop_if_bad(self) -> None:
         if (bad := self.meter.first_bad()) is not None:
@@ -606,8 +658,14 @@ class Trainer:
         self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
         self.best.figures = state["best"]["figures"]
         self.folder.cut(self.step)
+        if (before := state.get("processes", 1)) != parallel.world():
+            self.console.warn(
+                f"resume: the checkpoint is of a run of {before} process{'es' * (before > 1)} and {parallel.world()} "
+                "go on with it: the same run, but sums are taken in another order, so it agrees up to rounding"
+            )
         for left_over in (*self.folder.path.glob("checkpoints/.*"), *self.folder.path.glob("samples/.*")):
-            left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
+            if parallel.writes():
+                left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
         self._status("running")
         checkpoint.restore_random_states(state["random"], self.device)
 
@@ -630,10 +688,15 @@ class Trainer:
     def _signals(self) -> Iterator[None]:
         """These signals end the run after the present step, its state saved; a second one ends it at once."""
 
+        noted = 0.0
+
         def note(number: int, frame: Any) -> None:
+            nonlocal noted
             if self.stopped_by is not None:
+                if parallel.world() > 1 and time.monotonic() - noted < 5:
+                    return  # of one Ctrl-C, by way of the terminal and of torchrun
                 raise KeyboardInterrupt
-            self.stopped_by = number
+            self.stopped_by, noted = number, time.monotonic()
 
         self._handlers: dict[int, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM, *REQUEUE):
@@ -643,13 +706,14 @@ class Trainer:
             yield
         finally:
             for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+                # What started several processes ends the others when one fails; the writer still has to say why.
+                signal.signal(number, handler if parallel.world() == 1 else signal.SIG_IGN)
 
     def _hand_back(self) -> None:
         """The signal of a scheduler that wants its machine back: a launcher's own handler (submitit's) queues the job
         again, and a job of Slurm's without one is queued again here.
         """
-        if self.stopped_by not in REQUEUE:
+        if self.stopped_by not in REQUEUE or not parallel.writes():
             return
         handler, job = self._handlers.get(self.stopped_by or 0), os.environ.get("SLURM_JOB_ID")
         if callable(handler):
@@ -689,6 +753,7 @@ class Trainer:
         precision = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        several = f"{parallel.world()} × " if parallel.world() > 1 else ""
         self.console.header(
             {
                 "recipe": f"{self.recipe.title}" + (f" with {', '.join(tricks)}" if tricks else ""),
@@ -696,7 +761,7 @@ class Trainer:
                 + "×".join(str(n) for n in self.assembly.spec.data.shape),
                 "model": f"{self.recipe.model.name}, G {sizes['generator']:,}, D {sizes['discriminator']:,} parameters",
                 **begins,
-                "device": f"{name}{threads}, {precision}",
+                "device": f"{several}{name}{threads}, {precision}",
                 "steps": f"{settings.steps:,} of {per_step * 1e3:.0f} ms: about {duration(estimate)} and evaluations",
                 "folder": str(self.folder.path),
             }
@@ -710,7 +775,7 @@ class Trainer:
                 count = settings.batch_size
                 if player == "generator":
                     count = settings.generator_batch_size or count
-                latents = self.gan.latents(count, torch.Generator(self.device).manual_seed(0))
+                latents = _own(self.gan.latents(count, torch.Generator(self.device).manual_seed(0)))
                 extra = {name: feed.peek(size) for name, (size, feed) in self.extra.items()}
                 real = (
                     replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
@@ -727,6 +792,8 @@ class Trainer:
         return turns * settings.accumulate * 1.1  # the optimizer and what surrounds it
 
     def _start_wandb(self) -> None:
+        if not parallel.writes():
+            return
         recipe, choice = self.recipe, self.recipe.wandb
         tricks = [part.key for part in recipe.tricks]
         title = " ".join([recipe.title, *tricks, recipe.dataset.name, f"seed{recipe.settings.seed}"])
@@ -777,6 +844,11 @@ class Trainer:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[min(1, len(lines) - 1)] if lines else 'no more is known'}"
+
+
+def _own(latents: Latents) -> Latents:
+    """This process's share of the latents of a batch."""
+    return Latents(parallel.rows(latents.z), None if latents.labels is None else parallel.rows(latents.labels))
 
 
 def _due(step: int, every: int) -> bool:

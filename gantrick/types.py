@@ -15,6 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from gantrick import parallel
+
 Player = Literal["discriminator", "generator"]
 Norm = Literal["auto", "batch", "layer", "instance", "none"]
 ModuleFactory = Callable[[int], nn.Module]
@@ -171,12 +173,14 @@ class Scored:
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def means(self, score_weights: Tensor) -> dict[str, Tensor]:
-        """Σ_k λ_k Σ_b w_b v_bk / Σ_b w_b of each term: scalars."""
+        """Σ_k λ_k Σ_b w_b v_bk / Σ_b w_b of each term: scalars, whose means over processes are the batch's."""
         out = {}
         for name, value in self.values.items():
             per_sample = value @ score_weights
             weight = self.weights.get(name)
-            out[name] = per_sample.mean() if weight is None else (weight * per_sample).sum() / weight.sum()
+            out[name] = (
+                per_sample.mean() if weight is None else (weight * per_sample).sum() / parallel.mean(weight.sum())
+            )
         return out
 
 
@@ -363,7 +367,7 @@ class Evaluation(Protocol):
     """What a metric may ask for. Every draw comes from streams of its own, so that training never notices."""
 
     step: int
-    folder: Path | None  # the run's `samples/` for pictures; None where none are wanted
+    folder: Path | None  # the run's `samples/` for pictures; None where none are wanted, or another process makes them
     weights: str  # "ema" or "raw": which generator was drawn from
     cache: dict[Any, Any]  # lives as long as the run: reference statistics
 
@@ -373,8 +377,13 @@ class Evaluation(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
-        """Generated samples as data: uint8 (B, C, H, W) after the round trip, or float32 points (B, D)."""
+    def fakes(
+        self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
+    ) -> Iterator[Tensor]:
+        """Generated samples as data: uint8 (B, C, H, W) after the round trip, or float32 points (B, D).
+
+        features: what is wanted of them instead, (B, …) -> (B, F); several processes share this work.
+        """
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
 
@@ -394,6 +403,7 @@ class Verdict:
     reason: str
     lr_factor: float = 1.0
     times: int | None = None
+    by: str = ""  # the component's label, filled in by the trainer
 
 
 @dataclass(frozen=True)

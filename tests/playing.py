@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from gantrick import parallel
 from gantrick.feed import Feed
 from gantrick.gan import GAN, preflight
 from gantrick.meter import Meter
 from gantrick.recipe import Recipe, check
 from gantrick.sampling import draw
 from gantrick.step import Play
+from gantrick.types import Latents
 
 Entries = Mapping[str, Mapping[str, Any]]
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.5, 0.9]}
@@ -45,7 +47,10 @@ def recipe(
 
 
 class Game:
-    """A GAN and its play on the CPU; `rounds` trains, `state` is everything that training changed."""
+    """A GAN and its play on the CPU; `rounds` trains, `state` is everything that training changed.
+
+    batch_size is that of all processes together, where there are several.
+    """
 
     def __init__(self, made: Recipe, seed: int = 0, batch_size: int = 6):
         assembly = preflight(made)
@@ -53,7 +58,8 @@ class Game:
         device = torch.device("cpu")
         self.gan = GAN(assembly, device)
         torch.manual_seed(seed + 1)
-        self.feed = Feed(assembly.dataset.load("train"), device, seed)
+        share = (parallel.rank(), parallel.world())
+        self.feed = Feed(assembly.dataset.load("train"), device, seed, share=share)
         self.meter = Meter()
         self.step = 0
         source = torch.Generator().manual_seed(seed)
@@ -62,7 +68,7 @@ class Game:
 
         def drawn(player: str) -> Any:
             real = self.feed.next(batch_size) if player == "discriminator" or real_in_g else None
-            return real, self.gan.latents(batch_size, source)
+            return real, Latents(parallel.rows(self.gan.latents(batch_size, source).z))
 
         def observe(record: Any, norm: torch.Tensor) -> None:
             self.meter.add({**record.terms, **record.diagnostics, f"norm/{record.player[0]}": norm}, self.step)

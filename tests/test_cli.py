@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import gantrick
-from gantrick import cli, config
+from gantrick import cli, config, launch
 from gantrick.recipe import Recipe
 from gantrick.types import ConfigError, GantrickError
 
@@ -67,6 +67,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     module, stand_in = ModuleType("gantrick.trainer"), Trainer()
     module.run = stand_in.run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gantrick.trainer", module)
+    monkeypatch.setattr(launch, "trainer", module)
     monkeypatch.setattr(gantrick, "trainer", module, raising=False)
     return stand_in
 

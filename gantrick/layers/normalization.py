@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantrick import parallel
 from gantrick.types import ModuleFactory
 
 EPS = 1e-5
@@ -22,7 +23,7 @@ class BatchNorm(nn.Module):
     """γ (h − μ) / √(σ² + ε) + β per channel of `(B, C)` or `(B, C, H, W)`   (Ioffe & Szegedy, arXiv 1502.03167).
 
     μ and σ² are the batch's in training and the running ones in evaluation. A training forward leaves the batch's mean
-    and unbiased variance in `seen` until `take` takes them away.
+    and unbiased variance in `seen` until `take` takes them away. The batch is that of all processes.
     """
 
     running_mean: Tensor
@@ -40,6 +41,8 @@ class BatchNorm(nn.Module):
     def forward(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
         if not self.training:
             return F.batch_norm(h, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, EPS)
+        if parallel.world() > 1:
+            return self._over_processes(h)
         if not self.recording:
             return F.batch_norm(h, None, None, self.weight, self.bias, True, 0.0, EPS)
         # Fresh each time: the graph of an earlier forward holds its own, and 1·new + 0·old keeps no NaN of a bad batch.
@@ -47,6 +50,24 @@ class BatchNorm(nn.Module):
         out = F.batch_norm(h, mean, var, self.weight, self.bias, True, 1.0, EPS)
         self.seen.append((mean, var))
         return out
+
+    def _over_processes(self, h: Tensor) -> Tensor:
+        """The same over the rows of all processes: σ² = E_r σ_r² + E_r (μ_r − μ)², any number of derivatives."""
+        places = [0, *range(2, h.ndim)]
+        x = h.float()
+        own = torch.stack(torch.var_mean(x, places, correction=0))
+        variances, means = parallel.gather(own[None]).unbind(1)
+        mean = means.mean(0)
+        var = variances.mean(0) + (means - mean).square().mean(0)
+        if self.recording:
+            count = h.numel() // h.shape[1] * parallel.world()
+            self.seen.append((mean.detach(), var.detach() * (count / (count - 1))))
+        shape = (1, -1, *[1] * (h.ndim - 2))
+        scale, shift = torch.rsqrt(var + EPS), self.bias
+        if self.weight is not None:
+            scale = scale * self.weight
+        out = (x - mean.view(shape)) * scale.view(shape)
+        return (out if shift is None else out + shift.view(shape)).to(h.dtype)
 
 
 def _batch_norms(network: nn.Module) -> list[BatchNorm]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
-from gantrick import registry
+from gantrick import parallel, registry
 from gantrick.metric import features
 from gantrick.metric._frechet import Moments, distance, moments
 from gantrick.types import Bound, ConfigError, Count, Dataset, Evaluation, Figures, Metric, Paper, Samples
@@ -73,10 +73,13 @@ class FID(Metric):
         key = ("fid", fingerprint, self.split)
         if key not in evaluation.cache:
             reals = evaluation.reals(self.split)
-            evaluation.cache[key] = moments(map(network, _batches(reals, self.batch_size))), _digest(reals)
+            evaluation.cache[key] = (
+                moments(parallel.in_shares(network, _batches(reals, self.batch_size))),
+                _digest(reals),
+            )
         reference: Moments
         reference, digest = evaluation.cache[key]
-        generated = moments(map(network, evaluation.fakes(self.samples, self.batch_size)))
+        generated = moments(evaluation.fakes(self.samples, self.batch_size, network))
         protocol: dict[str, Any] = {
             "extractor": self.extractor,
             "extractor_fingerprint": fingerprint,

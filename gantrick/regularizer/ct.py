@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gantrick import parallel
 from gantrick.layers.dropout import Dropout
 from gantrick.stages import Component, Forbidden
 from gantrick.types import Count, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive, Rate
@@ -73,8 +73,8 @@ class Ct(Component):
         if self.perturb == "dropout":
             first, second = inputs.real.output, inputs.critic(seen, labels)
         else:
-            first = inputs.critic(seen + self.sigma * torch.randn_like(seen), labels)
-            second = inputs.critic(seen + self.sigma * torch.randn_like(seen), labels)
+            first = inputs.critic(seen + self.sigma * parallel.randn_like(seen), labels)
+            second = inputs.critic(seen + self.sigma * parallel.randn_like(seen), labels)
         scores = (first.scores - second.scores).square() @ inputs.score_weights
         features = (first.features - second.features).square().mean(1)
         # λ₂ is the component's weight: max(0, λ₂ a − M′) = λ₂ max(0, a − M′/λ₂)

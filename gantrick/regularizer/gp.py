@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gantrick import parallel
 from gantrick.input_gradient import BATCH_STATISTICS_FORBIDDEN, gradient_norm
 from gantrick.stages import Component, Forbidden
 from gantrick.types import Count, NonNegative, Paper, PenaltyInputs
@@ -52,7 +52,7 @@ class Gp(Component):
         size = min(len(inputs.real.seen), len(inputs.fake.seen))
         real, fake = inputs.real.seen[:size].detach(), inputs.fake.seen[:size].detach()
         labels = None if inputs.real.batch.labels is None else inputs.real.batch.labels[:size]
-        alpha = torch.rand(size, *[1] * (real.ndim - 1), device=real.device)
+        alpha = parallel.rand(size, *[1] * (real.ndim - 1), device=real.device)
         norm = gradient_norm(lambda x: inputs.score(x, labels), real + alpha * (fake - real))
         excess = norm - self.target
         return (F.relu(excess) if self.sides == "one" else excess).square().mean()

@@ -24,10 +24,13 @@ State = Literal["running", "finished", "failed", "preempted"]
 
 
 class RunFolder:
-    """The files of one run. Rows are appended and flushed one by one; everything else is replaced in one move."""
+    """The files of one run. Rows are appended and flushed one by one; everything else is replaced in one move.
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    writes: False for a process of the run that leaves the writing to another; its calls write nothing.
+    """
+
+    def __init__(self, path: Path, writes: bool = True):
+        self.path, self.writes = Path(path), writes
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -36,6 +39,9 @@ class RunFolder:
         The lock is the system's own, on the folder itself, and ends with the process; where the system or the file
         system has none, nothing is held. What a killed process leaves running may hold it for a moment longer.
         """
+        if not self.writes:
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             import fcntl
@@ -63,6 +69,8 @@ class RunFolder:
 
     def open(self, resolved: Mapping[str, Any], plan: str, environment: Mapping[str, Any]) -> None:
         """Makes the folder and writes config.yaml, plan.txt, environment.json, and that the run is running."""
+        if not self.writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         for left_over in self.path.glob(".*.partial"):  # of a process that was killed while it wrote
             left_over.unlink(missing_ok=True)
@@ -75,6 +83,8 @@ class RunFolder:
 
     def row(self, values: Mapping[str, float | int | str | None]) -> None:
         """Appends one line to metrics.jsonl. JSON has no NaN: such a value is null, its name is in `non_finite`."""
+        if not self.writes:
+            return
         row = {key: _plain(value) for key, value in values.items()}
         bad = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
         if bad:
@@ -91,6 +101,8 @@ class RunFolder:
 
     def cut(self, step: int) -> None:
         """Drops the rows past a step: those that a run resumed from it will write again."""
+        if not self.writes:
+            return
         lines = self._lines()
         kept = [line for line, row in lines if row.get("step", 0) <= step]
         if self._metrics.exists():
@@ -106,6 +118,8 @@ class RunFolder:
 
     def status(self, state: State, step: int, reason: str | None = None, **more: Any) -> None:
         """Replaces status.json. A `running` whose heartbeat (Unix time, seconds) is old was killed."""
+        if not self.writes:
+            return
         now = time.time()
         values = {
             "state": state,
@@ -121,12 +135,14 @@ class RunFolder:
 
     def evaluation(self, report: Mapping[str, Any]) -> None:
         """Replaces evaluation.json: figures and their protocols."""
-        write_atomically(self.path / "evaluation.json", _json(report, indent=2))
+        if self.writes:
+            write_atomically(self.path / "evaluation.json", _json(report, indent=2))
 
     def picture(self, name: str) -> Path:
         """Where a picture of this name goes, its folder made."""
         path = self.path / "samples" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @property

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gantrick import parallel
 from gantrick.stages import Component
 from gantrick.types import NonNegative, Paper, Whole
 
@@ -34,4 +35,4 @@ class InstanceNoise(Component):
         self.level.fill_(self.sigma * max(0.0, 1 - step / self.anneal) if self.anneal else self.sigma)
 
     def augment(self, images: Tensor) -> Tensor:
-        return images + self.level * torch.randn_like(images)
+        return images + self.level * parallel.randn_like(images)

@@ -49,8 +49,8 @@ class Judged:
     cache: dict[Any, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
-        yield from self.generated[:count].split(batch_size)
+    def fakes(self, count: int, batch_size: int = 256, features: Any = None) -> Iterator[Tensor]:
+        yield from map(features or Tensor.clone, self.generated[:count].split(batch_size))
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples:
         self.asked.append(split)

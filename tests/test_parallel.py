@@ -1,0 +1,375 @@
+"""A run of two processes is the run of one: the same numbers, one writer, and one end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+import torch
+from playing import recipe
+from processes import Pool
+from torch import Tensor, nn
+
+from gantrick import checkpoint, parallel
+from gantrick.feed import Feed
+from gantrick.gan import plan, preflight
+from gantrick.recipe import Recipe, check
+from gantrick.types import ConfigError, Samples, Scored
+
+F64 = torch.float64
+NO_NORM = {"g_norm": "none", "d_norm": "none"}
+SGD = {"name": "sgd", "lr": 0.01}
+FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100, "batch_size": 32}}
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Pool]:
+    pool = Pool()
+    yield pool
+    pool.close()
+
+
+# --- what is exchanged -----------------------------------------------------------------------------------------------
+
+
+def test_one_process_is_plain_torch() -> None:
+    x = torch.randn(4, 3)
+    for own, torchs in ((parallel.rand_like, torch.rand_like), (parallel.randn_like, torch.randn_like)):
+        torch.manual_seed(1)
+        expected = torchs(x)
+        torch.manual_seed(1)
+        assert torch.equal(own(x), expected)
+    torch.manual_seed(1)
+    expected = torch.rand(4, 1)
+    torch.manual_seed(1)
+    assert torch.equal(parallel.rand(4, 1), expected)
+    assert all(f(x) is x for f in (parallel.mean, parallel.gather, parallel.rows, parallel.least))
+    assert parallel.agree(None) is None and parallel.agree(15) == 15 and parallel.exchange(x)[0] is x
+    assert (parallel.rank(), parallel.world(), parallel.writes()) == (0, 1, True)
+
+
+def test_derivatives_through_mean_and_gather(two: Pool) -> None:
+    """First and second ones of two processes are those of the same objective written down without any exchange."""
+    x = torch.randn(6, 3, dtype=F64)
+    for found in two(processes.derived, x):
+        weight = torch.linspace(-1, 1, 3, dtype=F64).requires_grad_(True)
+        points = x.clone().requires_grad_(True)
+        s = torch.tanh(points @ weight)
+        value = (s * (1 + s.mean()).exp() + (s[:, None] - s[None]).square().mean(1) * s).mean()
+        (slope,) = torch.autograd.grad(value * 6, points, create_graph=True)
+        penalty = (slope.square().sum(1) - 1).square().mean()
+        first, second = (torch.autograd.grad(v, weight, retain_graph=True)[0] for v in (value, penalty))
+        expected = {"value": value, "weight": first, "twice": second, "penalty": penalty, "slope": slope}
+        for name, number in expected.items():
+            torch.testing.assert_close(found[name], number.detach(), rtol=1e-12, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5, 4)])
+def test_batch_statistics_are_those_of_the_whole_batch(two: Pool, shape: tuple[int, ...]) -> None:
+    x, direction = torch.randn(shape) * 3 + 5, torch.randn(shape)
+    reference = nn.BatchNorm1d(3) if len(shape) == 2 else nn.BatchNorm2d(3)
+    reference = reference.double()
+    with torch.no_grad():
+        reference.weight.copy_(torch.linspace(0.5, 1.5, 3))
+        reference.bias.copy_(torch.linspace(-1, 1, 3))
+    points = x.double().requires_grad_(True)
+    out = reference(points)
+    (slope,) = torch.autograd.grad((out * direction).sum(), points, create_graph=True)
+    (twice,) = torch.autograd.grad(slope.pow(3).sum(), points)
+    places = [0, *range(2, len(shape))]
+    for found in two(processes.normalised, x, direction):
+        for name, number in {"out": out, "slope": slope, "twice": twice}.items():
+            torch.testing.assert_close(found[name].double(), number.detach(), rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(found["mean"].double(), x.double().mean(places), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(found["var"].double(), x.double().var(places), rtol=1e-5, atol=1e-6)
+
+
+def test_random_numbers_belong_to_rows_of_the_whole_batch(two: Pool) -> None:
+    """Also of a batch of two parts, of samples in another order of memory, and the streams go on equal."""
+    torch.manual_seed(0)
+    expected = processes.drawn()
+    for found in two(processes.drawn):
+        assert torch.equal(found.pop("order"), torch.tensor([0, 10, 1, 2, 11, 12]))
+        for name, numbers in found.items():
+            assert torch.equal(numbers, expected[name]), name
+    assert len({float(v) for v in expected["rand plain"].flatten()}) > 380, "no two samples share their numbers"
+
+
+def test_weights_of_samples_count_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Σ w v / Σ w of the whole batch is the mean over processes of what each makes of its rows and the mean of Σ w."""
+    values, weights = torch.randn(6, 2, dtype=F64), torch.rand(6, dtype=F64)
+    lam = torch.tensor([0.3, 0.7], dtype=F64)
+    whole = float((weights @ (values @ lam)) / weights.sum())
+    monkeypatch.setattr(parallel, "mean", lambda x: weights.sum() / 2)
+    parts = [Scored({"a": values[i : i + 3]}, {"a": weights[i : i + 3]}).means(lam)["a"] for i in (0, 3)]
+    assert float(sum(parts)) / 2 == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_feed_gives_each_process_its_rows() -> None:
+    samples = Samples(torch.randint(0, 256, (10, 1, 2, 2), dtype=torch.uint8), torch.arange(10))
+    whole = Feed(samples, torch.device("cpu"), 3, flip=True)
+    shares = [Feed(samples, torch.device("cpu"), 3, flip=True, share=(rank, 3)) for rank in range(3)]
+    for count in (6, 3, 9):  # the last ones span two epochs
+        batch, parts = whole.next(count), [feed.next(count) for feed in shares]
+        assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
+        assert all(len(part) == count // 3 for part in parts)
+        assert batch.labels is not None
+        assert batch.labels.tolist() == [int(n) for part in parts if part.labels is not None for n in part.labels]
+        assert all(feed.state_dict() == whole.state_dict() for feed in shares)
+
+
+def test_shared_work_and_its_failures(two: Pool, tmp_path: Path) -> None:
+    """A failure of one is a failure of all, wherever it comes, and nobody waits for ever."""
+    first, second = two(processes.shared, str(tmp_path))
+    assert first["shares"] == second["shares"] == [0, 1, 4, 9, 16]
+    assert first["asked"] == [0, 2, 4] and second["asked"] == [1, 3], "each does its part only"
+    for where in ("before", "in a share", "between", "after"):
+        assert second[where] == "ValueError: three"
+        assert first[where] == "Elsewhere: ValueError: three (process 1)"
+    assert first["nowhere"] == second["nowhere"] == "nothing"
+    assert first["drift"] == second["drift"] == "other" and first["no drift"] is None
+    assert first["agreed"] == second["agreed"] == (15, None)
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+CASES: dict[str, dict[str, Any]] = {
+    "non_saturating": {"model": NO_NORM},
+    "hinge, spectral norm": {"loss": "hinge", "trick": {"spectral_norm": {}}},
+    "relativistic": {"loss": "relative", "model": NO_NORM},
+    "gathered scores": {"loss": "hinge", "trick": {"deviation": {}}, "model": NO_NORM},
+    "weighted samples": {"loss": "hinge", "trick": {"odd_weights": {}}, "model": NO_NORM},
+    "wgan_gp": {"loss": "wgan", "regularizer": {"gp": {}}, "model": NO_NORM},
+    "wgan_ct": {"loss": "wgan", "regularizer": {"gp": {}, "ct": {}}, "model": NO_NORM},
+    "batch norm in G": {"model": {"g_norm": "batch", "d_norm": "none"}},
+    "batch norm in D": {"model": {"g_norm": "none", "d_norm": "batch"}},
+    "dcgan": {},
+    "instance noise": {"trick": {"instance_noise": {}}, "model": NO_NORM},
+    "cascading": {"loss": "hinge", "trick": {"cascading": {}}, "model": NO_NORM},
+    "ema": {"trick": {"ema": {}}, "model": NO_NORM},
+    "r1, accumulated": {"regularizer": {"r1": {}}, "accumulate": 2, "model": NO_NORM},
+}
+
+
+def flat(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in state.values()])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fifty_steps_are_those_of_one_process(two: Pool, name: str) -> None:
+    """With plain SGD two processes differ from one by rounding alone, 1e-5 of the largest weight after 50 steps.
+
+    Both hold the same bits, have drawn as many random numbers as the one, and log the same.
+    """
+    two.begin(processes.played, CASES[name], SGD, 50)
+    one = processes.played(CASES[name], SGD, 50)
+    first, second = two.end()
+    weights = flat(one["networks"])
+    assert float((weights - flat(one["first"])).abs().max()) > 1e-3, "something has moved"
+    assert float((flat(first["networks"]) - weights).abs().max()) <= 1e-5 * float(weights.abs().max())
+    assert torch.equal(flat(first["networks"]), flat(second["networks"]))
+    assert torch.equal(first["samples"], second["samples"])
+    assert torch.equal(first["random"], one["random"]) and torch.equal(second["random"], one["random"])
+    assert first["logged"] == second["logged"]
+    assert first["logged"] == pytest.approx(one["logged"], rel=1e-3, abs=1e-4)
+
+
+# --- whole runs ------------------------------------------------------------------------------------------------------
+
+
+def small(**more: Any) -> dict[str, Any]:
+    every = {"log_every": 2, "eval_every": 3, "sample_every": 3, "checkpoint_every": 3}
+    made = recipe(**{"steps": 6, "batch_size": 8, **every, "wandb": {"mode": "disabled"}, "device": "cpu", **more})
+    return {**dict(made.resolved), "metric": FID, "optimizer": {"generator": SGD, "discriminator": SGD}}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in found]
+
+
+def state(folder: Path) -> dict[str, Tensor]:
+    found = checkpoint.load(folder / "checkpoints" / "last.pt")["gan"]
+    return {f"{part}.{k}": v for part in ("generator", "discriminator", "components") for k, v in found[part].items()}
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_and_its_continuations(two: Pool, tmp_path: Path) -> None:
+    """Figures, rows and pictures are one process's; 2 → 2 goes on in the same bits, 2 → 1 and 1 → 2 up to rounding."""
+    made = small(trick={"ema": {}, "instance_noise": {}})
+    half = {**made, "steps": 3}
+    one = processes.trained(made, str(tmp_path / "one"))
+    for folder, config in (("two", made), ("half", half), ("other half", half)):
+        found = two(processes.trained, config, str(tmp_path / folder))
+        assert [f["code"] for f in found] == [one["code"]] * 2 == [0, 0]
+    assert names(tmp_path / "two") == names(tmp_path / "one"), "one writer, and nothing but its files"
+    mine, theirs = rows(tmp_path / "two"), rows(tmp_path / "one")
+    assert len(mine) == len(theirs) == 6
+    for row, expected in zip(mine, theirs, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert mine[0] == theirs[0], "before the first step the figures are the same to the last bit"
+    grid = "samples/0000000.png"
+    assert (tmp_path / "two" / grid).read_bytes() == (tmp_path / "one" / grid).read_bytes()
+    assert json.loads((tmp_path / "two" / "environment.json").read_text())["processes"] == 2
+
+    first, second = two(processes.trained, made, str(tmp_path / "half"), "", True)
+    assert first["code"] == second["code"] == 0 and first["warnings"] == []
+    assert all(torch.equal(v, state(tmp_path / "two")[k]) for k, v in state(tmp_path / "half").items())
+    assert rows(tmp_path / "half") == mine
+
+    alone = processes.trained(made, str(tmp_path / "other half"), "", True)
+    assert alone["code"] == 0
+    assert alone["warnings"] == [
+        "resume: the checkpoint is of a run of 2 processes and 1 go on with it: the same run, but sums are taken in "
+        "another order, so it agrees up to rounding"
+    ]
+    whole = flat(state(tmp_path / "one"))
+    for folder in ("two", "other half"):
+        assert float((flat(state(tmp_path / folder)) - whole).abs().max()) <= 1e-5 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        ("not finite", "Diverged: step 3: loss/d_real is not finite, so training cannot go on"),
+        ("drift", "GantrickError: step 6: generator.body.first.weight is no longer the same on all 2 processes"),
+    ],
+)
+def test_trouble_in_one_process_ends_all_with_one_sentence(
+    two: Pool, tmp_path: Path, trouble: str, sentence: str
+) -> None:
+    first, second = two(processes.trained, small(model=NO_NORM), str(tmp_path / "run"), trouble)
+    assert first["code"] == second["code"] and str(first["code"]).startswith(sentence)
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "failed" and sentence.partition(": ")[2] in status["reason"]
+
+
+def test_a_signal_to_one_process_stops_all_at_one_step(two: Pool, tmp_path: Path) -> None:
+    made = small()
+    first, second = two(processes.trained, made, str(tmp_path / "run"), "signal")
+    assert first["code"] == second["code"] == 128 + signal.SIGTERM
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["state"], status["step"], status["reason"]) == ("preempted", 4, "stopped by SIGTERM")
+    assert [f["code"] for f in two(processes.trained, made, str(tmp_path / "run"), "", True)] == [0, 0]
+    two(processes.trained, made, str(tmp_path / "whole"))
+    assert all(torch.equal(v, state(tmp_path / "whole")[k]) for k, v in state(tmp_path / "run").items())
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def faults(**settings: Any) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        preflight(recipe(**settings))
+    return list(refused.value.faults)
+
+
+def test_what_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = "is not a multiple of 3, the number of processes that share it; choose one that is"
+    assert faults(devices=3, batch_size=64, generator_batch_size=32, device="cpu") == [
+        f"batch_size: 64 {size}",
+        f"generator_batch_size: 32 {size}",
+    ]
+    assert faults(devices=2, device="cuda:0") == [
+        "device: cuda:0 is one device for 2 processes; choose auto, cuda or cpu"
+    ]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for device in ("auto", "cuda"):
+        assert faults(devices=2, device=device) == [
+            "devices: 2 processes need a GPU each, and there is 1 on this machine; choose fewer, or device=cpu"
+        ]
+    preflight(recipe(devices=2, device="cpu"))
+
+
+def test_devices_do_not_make_another_run() -> None:
+    def made(n: int) -> Recipe:
+        return check({**recipe().resolved, "devices": n, "device": "cpu"})
+
+    assert made(1).hash == made(2).hash
+    assert "shared by 2 processes" in plan(made(2)) and "processes" not in plan(made(1))
+
+
+# --- by the command line ---------------------------------------------------------------------------------------------
+
+TRICK = """
+import os, signal
+import gantrick
+from gantrick import parallel
+from gantrick.stages import Component
+
+@gantrick.register("trick.trouble")
+class Trouble(Component):
+    def __init__(self, kind: str, at: int = 40):
+        super().__init__()
+        self.kind, self.at = kind, at
+
+    def schedule(self, step: int) -> None:
+        if step == self.at and parallel.rank() == 1:
+            if self.kind == "raises":
+                raise OSError("the second process has no more room")
+            os.kill({"killed": os.getpid(), "parent": os.getppid()}[self.kind], getattr(signal, "SIGKILL" if self.kind == "killed" else "SIGTERM"))
+"""
+
+
+def command(tmp_path: Path, kind: str, *words: str) -> tuple[int, str, float]:
+    """`gantrick train devices=2` with trouble in the second process: exit code, stderr, seconds."""
+    (tmp_path / "my_trick.py").write_text(TRICK)
+    settings = {"device": "cpu", "steps": 100000, "batch_size": 8, "metric": "[]", "sample_every": 0, "log_every": 10}
+    settings |= {"model.g_width": 4, "model.d_width": 4, "dataset": "digits", "wandb.mode": "disabled"}
+    if kind:
+        settings |= {
+            "imports": f"[{tmp_path}/my_trick.py]",
+            "+trick.trouble.name": "trouble",
+            "+trick.trouble.kind": kind,
+        }
+    line = [sys.executable, "-m", "gantrick", "train", *(f"{k}={v}" for k, v in settings.items())]
+    line += [f"hydra.run.dir={tmp_path}/run", "devices=2", *words]
+    root = str(Path(parallel.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    started = time.monotonic()
+    done = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    return done.returncode, done.stderr, time.monotonic() - started
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        ("killed", 1, r"process 1 of 2 was ended by SIGKILL (out of memory?); go on with: gantrick train resume="),
+        ("raises", 1, "OSError: the second process has no more room"),
+        ("parent", 143, ""),
+    ],
+)
+def test_however_a_process_ends_the_run_ends_with_a_sentence(tmp_path: Path, kind: str, code: int, said: str) -> None:
+    found, told, seconds = command(tmp_path, kind)
+    assert found == code, told
+    assert seconds < 100
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    if kind == "parent":
+        assert told == "" and status["state"] == "preempted" and status["reason"] == "stopped by SIGTERM"
+        return
+    assert told.count("\n") == 1 and told.startswith("gantrick train: error: ") and said in told, told
+    assert status["state"] == "failed" and said in status["reason"]
+
+
+def test_the_command_line_refuses_before_it_starts_anything(tmp_path: Path) -> None:
+    code, told, _ = command(tmp_path, "", "batch_size=7")
+    assert code == 2 and not (tmp_path / "run").exists()
+    assert told == (
+        "gantrick train: error: batch_size: 7 is not a multiple of 2, the number of processes that share it; "
+        "choose one that is\n"
+    )
