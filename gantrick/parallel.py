@@ -24,12 +24,14 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # for one exchange: an evaluation or a download of one process lies within
 PATIENCE = 3.0  # seconds in which a process that failed has said why
-FAILURE = "gantrick/failure"  # the key of the first failure in the processes' store
+ANSWER = timedelta(minutes=1)  # for the processes' store
+FAILURE = "gantrick/failure"  # the key in it of the first failure
 
 _rank, _world = 0, 1
 _alone = 0  # how many `alone` are open
@@ -89,7 +91,9 @@ def start() -> None:
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if own_gpu else "gloo", store=store, rank=number, world_size=count, timeout=TIMEOUT
     )
-    _rank, _world, _store, _parent = number, count, store, os.getppid()
+    # A connection of our own: what torch puts before the keys of its own is another in each of its versions.
+    _store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=ANSWER)
+    _rank, _world, _parent = number, count, os.getppid()
 
 
 def stop() -> None:
