@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
+from torch.overrides import TorchFunctionMode
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # for one exchange: an evaluation or a download of one process lies within
@@ -260,14 +261,36 @@ def whole_like(x: Tensor) -> Tensor:
 
 def of_whole(draw: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """draw(x) for an x whose values do not matter, with random numbers that belong to rows of the whole batch."""
-    return draw(x) if world() == 1 else _own(draw(whole_like(x)), _sizes(len(x)))
+    if world() == 1:
+        return draw(x)
+    with torch._C.DisableTorchFunction():  # `Strays` is not meant
+        return _own(draw(whole_like(x)), _sizes(len(x)))
 
 
 def rand(*size: int, device: torch.device | None = None) -> Tensor:
     """torch.rand of `size`, whose first entry counts this process's samples."""
     if world() == 1:
         return torch.rand(size, device=device)
-    return _own(torch.rand((size[0] * _world, *size[1:]), device=device), _sizes(size[0]))
+    return of_whole(lambda like: torch.rand(like.shape, device=device), torch.empty(size, device=device))
+
+
+class Strays(TorchFunctionMode):
+    """Notes, inside, the functions of torch that drew random numbers for `rows` samples: the same in every process."""
+
+    RANDOM = frozenset({"rand", "randn", "rand_like", "randn_like", "bernoulli", "bernoulli_", "normal_", "uniform_"})
+
+    def __init__(self, rows: int):
+        super().__init__()
+        self.rows = rows
+        self.found: set[str] = set()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        name = getattr(function, "__name__", "")
+        drawn = name in self.RANDOM or (name == "dropout" and not torch.equal(out, args[0]))
+        if drawn and out.ndim and len(out) in (self.rows, 2 * self.rows):
+            self.found.add(name)
+        return out
 
 
 def rand_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:

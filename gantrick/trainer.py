@@ -519,6 +519,14 @@ class Trainer:
                 real = (
                     replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
                 )
+                if parallel.world() > 1:
+                    with parallel.Strays(len(latents)) as strays:
+                        self.play.evaluate(player, real, latents)
+                    for name in sorted(strays.found):
+                        self.console.warn(
+                            f"a component draws with torch.{name}, so every process draws the same numbers for its own "
+                            "samples; use gantrick.parallel.rand, rand_like or randn_like there, or set devices=1"
+                        )
                 samples = []
                 for _ in range(3):
                     self._wait()

@@ -185,7 +185,7 @@ def test_fifty_steps_are_those_of_one_process(two: Pool, name: str, optimizer: d
     assert first["logged"] == second["logged"]
     free = {"discriminator.head.bias"} if optimizer is ADAM and name == "wgan_ct" else set()
     if free:
-        for term in ("loss/d", "wasserstein", "penalty/gp", "penalty/ct", "grad_norm/d", "grad_norm/g"):
+        for term in ("loss/d", "wasserstein", "penalty/gp", "penalty/ct", "norm/d", "norm/g"):
             assert first["logged"][term] == pytest.approx(one["logged"][term], rel=1e-3, abs=1e-4)
     else:
         assert first["logged"] == pytest.approx(one["logged"], rel=1e-3, abs=1e-4)
@@ -268,6 +268,16 @@ def test_trouble_in_one_process_ends_all_with_one_sentence(
     assert first["code"] == second["code"] and str(first["code"]).startswith(sentence)
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["state"] == "failed" and sentence.partition(": ")[2] in status["reason"]
+
+
+def test_random_numbers_of_a_share_alone_are_warned_of(two: Pool, tmp_path: Path) -> None:
+    made = small(steps=1, trick={"stray": {}, "instance_noise": {}}, loss="wgan", regularizer={"gp": {}, "ct": {}})
+    first, _ = two(processes.trained, {**made, "metric": {}}, str(tmp_path / "run"))
+    sentence = (
+        "a component draws with torch.randn_like, so every process draws the same numbers for its own samples; "
+        "use gantrick.parallel.rand, rand_like or randn_like there, or set devices=1"
+    )
+    assert first["code"] == 0 and first["warnings"] == [sentence] * 2, "in D's turn and in G's"
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step(two: Pool, tmp_path: Path) -> None:
