@@ -111,7 +111,7 @@ def _watch(processes: Sequence[subprocess.Popen[bytes]], store: Store, folder: P
                     reason = f"process {rank} of {len(processes)} was ended by {name}"
                     reason += " (out of memory?)" if name == "SIGKILL" else ""
                     remedy = f"{reason}; go on with: gantrick train resume={folder}"
-                    store.compare_set(parallel.FAILURE, "", json.dumps({"reason": remedy, "code": 1}))
+                    store.compare_set(parallel.FAILURE, "", json.dumps({"process": None, "reason": remedy, "code": 1}))
         if time.monotonic() > until:
             for process in processes:
                 if process.poll() is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -120,7 +121,8 @@ def _exchanged(act: Callable[..., Any], *arguments: Any, **options: Any) -> None
     try:
         act(*arguments, **options)
     except (RuntimeError, ValueError) as error:  # gloo and NCCL have no error of their own
-        raise Lost(" ".join(str(error).split())[:200]) from error
+        said = re.sub(r"\[/[^]]*\] ?", "", " ".join(str(error).split()))  # without gloo's own source files
+        raise Lost(said.partition(". ")[0][:120]) from error
 
 
 # --- sums over processes ---------------------------------------------------------------------------------------------
@@ -424,7 +426,7 @@ def report(reason: str, code: int = 1) -> bool:
         return True
     mine = json.dumps({"process": _rank, "reason": reason, "code": code})
     with suppress(RuntimeError):  # the store has gone with who held it
-        return bool(_store.compare_set(FAILURE, "", mine).decode() == mine)
+        return bool(json.loads(_store.compare_set(FAILURE, "", mine))["process"] == _rank)
     return True
 
 

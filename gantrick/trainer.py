@@ -416,10 +416,12 @@ class Trainer:
         self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
         self.best.figures = state["best"]["figures"]
         self.folder.cut(self.step)
-        if (before := state.get("processes", 1)) != parallel.world():
+        before, now = state.get("processes", 1), parallel.world()
+        if before != now:
             self.console.warn(
-                f"resume: the checkpoint is of a run of {before} process{'es' * (before > 1)} and {parallel.world()} "
-                "go on with it: the same run, but sums are taken in another order, so it agrees up to rounding"
+                f"resume: the checkpoint is of a run of {before} process{'es' * (before > 1)} and {now} "
+                f"{'go' if now > 1 else 'goes'} on with it: the same run, but sums are taken in another order, so it "
+                "agrees up to rounding"
             )
         for left_over in (*self.folder.path.glob("checkpoints/.*"), *self.folder.path.glob("samples/.*")):
             if parallel.writes():

@@ -246,7 +246,7 @@ def test_a_run_and_its_continuations(two: Pool, tmp_path: Path) -> None:
     alone = processes.trained(made, str(tmp_path / "other half"), "", True)
     assert alone["code"] == 0
     assert alone["warnings"] == [
-        "resume: the checkpoint is of a run of 2 processes and 1 go on with it: the same run, but sums are taken in "
+        "resume: the checkpoint is of a run of 2 processes and 1 goes on with it: the same run, but sums are taken in "
         "another order, so it agrees up to rounding"
     ]
     whole = flat(state(tmp_path / "one"))
