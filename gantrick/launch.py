@@ -15,11 +15,10 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from gantrick import parallel, trainer
 from gantrick.recipe import Recipe, check
@@ -38,14 +37,13 @@ def run(
     """
     if recipe.settings.devices == 1 or parallel.world() > 1:
         return trainer.run(recipe, folder, command=command, sweep=sweep, resume=resume)
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
-    told = PrefixStore("/worker/attempt_0", store)  # where torch's env:// looks for its keys
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=parallel.ANSWER)
     given = {"folder": str(folder), "command": command, "sweep": sweep, "resume": resume, "resolved": recipe.resolved}
     with _started(recipe.settings.devices, store.port, json.dumps(given).encode()) as processes:
-        _watch(processes, told, folder)
+        _watch(processes, store, folder)
     codes = [process.returncode for process in processes]
-    if told.check([parallel.FAILURE]):
-        failure = json.loads(told.get(parallel.FAILURE))
+    if store.check([parallel.FAILURE]):
+        failure = json.loads(store.get(parallel.FAILURE))
         _close(folder, failure["reason"])
         if failure["code"] == 2:
             raise ConfigError(*failure["reason"].splitlines())
@@ -100,11 +98,11 @@ def _started(count: int, port: int, given: bytes) -> Iterator[list[subprocess.Po
             signal.signal(number, handler)
 
 
-def _watch(processes: Sequence[subprocess.Popen[bytes]], told: Store, folder: Path) -> None:
+def _watch(processes: Sequence[subprocess.Popen[bytes]], store: Store, folder: Path) -> None:
     """Returns when all have ended: by themselves, or within twice GRACE of the first that failed."""
     until = float("inf")
     asked = False
-    while any(process.poll() is None for process in processes):
+    while None in [process.poll() for process in processes]:
         for rank, process in enumerate(processes):
             if process.returncode and until == float("inf"):
                 until = time.monotonic() + GRACE
@@ -113,7 +111,7 @@ def _watch(processes: Sequence[subprocess.Popen[bytes]], told: Store, folder: Pa
                     reason = f"process {rank} of {len(processes)} was ended by {name}"
                     reason += " (out of memory?)" if name == "SIGKILL" else ""
                     remedy = f"{reason}; go on with: gantrick train resume={folder}"
-                    told.compare_set(parallel.FAILURE, "", json.dumps({"reason": remedy, "code": 1}))
+                    store.compare_set(parallel.FAILURE, "", json.dumps({"process": None, "reason": remedy, "code": 1}))
         if time.monotonic() > until:
             for process in processes:
                 if process.poll() is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,12 +25,15 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
+from torch.overrides import TorchFunctionMode
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # for one exchange: an evaluation or a download of one process lies within
 PATIENCE = 3.0  # seconds in which a process that failed has said why
-FAILURE = "gantrick/failure"  # the key of the first failure in the processes' store
+ANSWER = timedelta(minutes=1)  # for the processes' store
+FAILURE = "gantrick/failure"  # the key in it of the first failure
 
 _rank, _world = 0, 1
 _alone = 0  # how many `alone` are open
@@ -89,7 +93,9 @@ def start() -> None:
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if own_gpu else "gloo", store=store, rank=number, world_size=count, timeout=TIMEOUT
     )
-    _rank, _world, _store, _parent = number, count, store, os.getppid()
+    # A connection of our own: what torch puts before the keys of its own is another in each of its versions.
+    _store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=ANSWER)
+    _rank, _world, _parent = number, count, os.getppid()
 
 
 def stop() -> None:
@@ -115,7 +121,8 @@ def _exchanged(act: Callable[..., Any], *arguments: Any, **options: Any) -> None
     try:
         act(*arguments, **options)
     except (RuntimeError, ValueError) as error:  # gloo and NCCL have no error of their own
-        raise Lost(" ".join(str(error).split())[:200]) from error
+        said = re.sub(r"\[/[^]]*\] ?", "", " ".join(str(error).split()))  # without gloo's own source files
+        raise Lost(said.partition(". ")[0][:120]) from error
 
 
 # --- sums over processes ---------------------------------------------------------------------------------------------
@@ -256,14 +263,36 @@ def whole_like(x: Tensor) -> Tensor:
 
 def of_whole(draw: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """draw(x) for an x whose values do not matter, with random numbers that belong to rows of the whole batch."""
-    return draw(x) if world() == 1 else _own(draw(whole_like(x)), _sizes(len(x)))
+    if world() == 1:
+        return draw(x)
+    with torch._C.DisableTorchFunction():  # `Strays` is not meant
+        return _own(draw(whole_like(x)), _sizes(len(x)))
 
 
 def rand(*size: int, device: torch.device | None = None) -> Tensor:
     """torch.rand of `size`, whose first entry counts this process's samples."""
     if world() == 1:
         return torch.rand(size, device=device)
-    return _own(torch.rand((size[0] * _world, *size[1:]), device=device), _sizes(size[0]))
+    return of_whole(lambda like: torch.rand(like.shape, device=device), torch.empty(size, device=device))
+
+
+class Strays(TorchFunctionMode):
+    """Notes, inside, the functions of torch that drew random numbers for `rows` samples: the same in every process."""
+
+    RANDOM = frozenset({"rand", "randn", "rand_like", "randn_like", "bernoulli", "bernoulli_", "normal_", "uniform_"})
+
+    def __init__(self, rows: int):
+        super().__init__()
+        self.rows = rows
+        self.found: set[str] = set()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        name = getattr(function, "__name__", "")
+        drawn = name in self.RANDOM or (name == "dropout" and not torch.equal(out, args[0]))
+        if drawn and out.ndim and len(out) in (self.rows, 2 * self.rows):
+            self.found.add(name)
+        return out
 
 
 def rand_like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -397,7 +426,7 @@ def report(reason: str, code: int = 1) -> bool:
         return True
     mine = json.dumps({"process": _rank, "reason": reason, "code": code})
     with suppress(RuntimeError):  # the store has gone with who held it
-        return bool(_store.compare_set(FAILURE, "", mine).decode() == mine)
+        return bool(json.loads(_store.compare_set(FAILURE, "", mine))["process"] == _rank)
     return True
 
 

@@ -658,10 +658,12 @@ class Trainer:
         self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
         self.best.figures = state["best"]["figures"]
         self.folder.cut(self.step)
-        if (before := state.get("processes", 1)) != parallel.world():
+        before, now = state.get("processes", 1), parallel.world()
+        if before != now:
             self.console.warn(
-                f"resume: the checkpoint is of a run of {before} process{'es' * (before > 1)} and {parallel.world()} "
-                "go on with it: the same run, but sums are taken in another order, so it agrees up to rounding"
+                f"resume: the checkpoint is of a run of {before} process{'es' * (before > 1)} and {now} "
+                f"{'go' if now > 1 else 'goes'} on with it: the same run, but sums are taken in another order, so it "
+                "agrees up to rounding"
             )
         for left_over in (*self.folder.path.glob("checkpoints/.*"), *self.folder.path.glob("samples/.*")):
             if parallel.writes():
@@ -780,6 +782,14 @@ class Trainer:
                 real = (
                     replace(self.feed.peek(count), extra=extra) if player == "discriminator" or self.real_in_g else None
                 )
+                if parallel.world() > 1:
+                    with parallel.Strays(len(latents)) as strays:
+                        self.play.evaluate(player, real, latents)
+                    for name in sorted(strays.found):
+                        self.console.warn(
+                            f"a component draws with torch.{name}, so every process draws the same numbers for its own "
+                            "samples; use gantrick.parallel.rand, rand_like or randn_like there, or set devices=1"
+                        )
                 samples = []
                 for _ in range(3):
                     machine.wait(self.device)

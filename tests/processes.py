@@ -116,6 +116,15 @@ def register() -> None:
         def d_penalty(self, inputs: Any) -> Any:
             return parallel.gather(inputs.fake.scores).var(0, correction=0).sum()
 
+    @gantrick.register("trick.stray")
+    class Stray(Component):
+        """Draws as if there were no other process."""
+
+        def augment(self, images: Any) -> Any:
+            import torch
+
+            return images + 0.1 * torch.randn_like(images)
+
     @gantrick.register("trick.odd_weights")
     class OddWeights(Component):
         """Samples weigh unlike one another, and unlike in each process: w = 1 / (1 + s²)."""
