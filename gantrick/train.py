@@ -95,6 +95,7 @@ def main(words: Sequence[str]) -> list[str]:
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
     "steps", "device", "log_every", "sample_every", "eval_every", "eval_samples", "checkpoint_every", "wandb.mode",
+    "dataset.resident", "dataset.workers",
 )  # fmt: skip
 
 
@@ -123,10 +124,11 @@ def resume(overrides: Sequence[str], multirun: bool) -> None:
     resolved: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     for key, text in given.items():
         value = yaml.safe_load(text)
-        if key == "wandb.mode":
-            resolved["wandb"] = {**resolved.get("wandb", {}), "mode": value}
+        group, _, name = key.rpartition(".")
+        if group:
+            resolved[group] = {**resolved.get(group, {}), name: value}
         else:
-            resolved[key] = value
+            resolved[name] = value
     code = trainer.run(
         recipe.check(resolved), folder, command=shlex.join(["gantrick", "train", *overrides]), resume=True
     )

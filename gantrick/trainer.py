@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gantrick import checkpoint
 from gantrick import gan as gan_module
+from gantrick.dataset._reading import read
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.meter import Meter
@@ -119,7 +120,8 @@ class Trainer:
             metric.prepare()
         self.device = gan_module.resolve_device(recipe.settings.device)
         self.dtype = _autocast(recipe.settings.precision, self.device)
-        self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
+        self.feeds: list[Feed] = []
+        self._samples: dict[str, Samples] = {"train": read(self.assembly.dataset)}
         self.folder = RunFolder(folder)
         self.step, self.seconds, self.images = 0, 0.0, 0
         self.meter, self.cache = Meter(), dict[Any, Any]()
@@ -133,7 +135,7 @@ class Trainer:
 
     def samples(self, split: Literal["train", "test"]) -> Samples:
         if split not in self._samples:
-            self._samples[split] = self.assembly.dataset.load(split)
+            self._samples[split] = read(self.assembly.dataset, split)
         return self._samples[split]
 
     # --- a run ---------------------------------------------------------------------------------------------------
@@ -163,6 +165,8 @@ class Trainer:
             raise
         finally:
             self.console.stop()
+            for feed in self.feeds:
+                feed.close()
             if self.wandb is not None:
                 self.wandb.finish(code)
         self.console.closing(self._closing())
@@ -176,11 +180,13 @@ class Trainer:
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(settings.seed, "latents"))
         train = self.samples("train")
         self.feed = Feed(train, self.device, stream(settings.seed, "data"), self.assembly.dataset.flip)
+        self.feeds.append(self.feed)
         self.extra: dict[str, tuple[int, Feed]] = {}
         for component in self.assembly.stages["streams"]:
             for name, size in component.streams().items():  # type: ignore[operator]
                 own = stream(settings.seed, f"data {component.label} {name}")
                 self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip))
+                self.feeds.append(self.extra[name][1])
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,
@@ -315,7 +321,7 @@ class Trainer:
         try:
             seed = stream(self.recipe.settings.seed, "grid")
             images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
-            reach = None if image else 1.2 * float(self.feed.images.abs().max())  # the frame is that of the reals
+            reach = None if image else 1.2 * float(self.feed.images[:].abs().max())  # the frame is that of the reals
             save_grid(to_uint8(images).cpu(), path, limits=None if reach is None else (-reach, reach))
         except Exception as error:
             self.console.warn(f"samples: no picture at step {self.step}: {type(error).__name__}: {error}")
