@@ -49,7 +49,7 @@ class Files(Pictures):
         with self._opened(self.names[number].decode("utf-8", "surrogateescape")) as file:
             try:
                 with Image.open(file) as image:
-                    picture = _rgb(_upright(image))
+                    picture = rgb(image)
             except UnidentifiedImageError as error:
                 raise ValueError("not a picture") from error
         if self.crop == "error" and picture.width != picture.height:
@@ -115,6 +115,17 @@ def classes(names: list[str], path: Path) -> tuple[list[str], np.ndarray | None]
     return found, np.searchsorted(found, folders)
 
 
+def numbers(who: str, path: Path, names: list[str]) -> np.ndarray:
+    """The number that each picture's name is. Raises ConfigError where one is none."""
+    stems = [name.rpartition("/")[2].partition(".")[0] for name in names]
+    strange = [name for name, stem in zip(names, stems, strict=True) if not (stem.isascii() and stem.isdecimal())]
+    if strange:
+        raise ConfigError(
+            f"dataset {who}: {path} has {strange[0]}, and its pictures have numbers for names; remove what is not of it"
+        )
+    return np.array([int(stem) for stem in stems])
+
+
 def fit(picture: Image.Image, channels: int, size: int, side: int | None = None) -> np.ndarray:
     """The square in the middle, of `side` pixels or as large as can be, resized: uint8 (channels, size, size)."""
     side = side or min(picture.size)
@@ -177,8 +188,9 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB. Raises ValueError where the mode does not say what white is."""
+def rgb(image: Image.Image) -> Image.Image:
+    """Any mode -> RGB, upright. Raises ValueError where the mode does not say what white is."""
+    image = _upright(image)
     if image.mode.startswith("I"):  # 16 bits, sometimes held in 32; Pillow itself would cut at 255
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
