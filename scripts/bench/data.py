@@ -101,10 +101,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
+    print(f"torch {torch.__version__}, {device}, {os.cpu_count()} CPUs, {options.workers} processes,")
     print(
-        f"torch {torch.__version__}, {device}, {os.cpu_count()} CPUs, {options.workers} processes, batch {options.batch},"
+        f"batches of {options.batch}, {options.images} JPEG files, {options.rounds} rounds of {options.seconds:g} s\n"
     )
-    print(f"{options.images} JPEG files, {options.rounds} rounds of {options.seconds:g} s\n")
     print(f"{'pixels':>6}  {'way':<12} {'images/s':>10}  {'range':>19}  {'against torchvision':>19}")
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
