@@ -1,14 +1,27 @@
-"""Real batches from samples held in memory, in an order that two numbers restore."""
+"""Real batches from samples held in memory or read ahead by processes, in an order that two numbers restore."""
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import os
+import signal
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gantrick.types import Batch, Samples
+from gantrick.types import Batch, GantrickError, Pictures, Samples
+
+MOST_WORKERS = 8
+AHEAD = 2  # batches in work or waiting, per worker
 
 
 def stream(seed: int, name: str) -> int:
@@ -19,9 +32,14 @@ def stream(seed: int, name: str) -> int:
 class Feed:
     """Batches of reals without replacement, epoch after epoch; a batch may span two epochs.
 
-    uint8 images (N, C, H, W) stay as they are in memory, on the device; a batch is one gather, scaled to [-1, 1] there.
-    The order of an epoch follows from seed and epoch alone, so (epoch, position) is all the state there is.
-    share: (rank, n) of a process of n; it gets the rows [rank·count/n, (rank+1)·count/n) of each batch of all of them.
+    uint8 images (N, C, H, W) stay as they are in memory, on the device where they take no more than half of what is
+    free there; a batch is one gather, scaled to [-1, 1] on the device. `Pictures` are read ahead by processes, and the
+    batches are the same. Where the samples have weights w, each place of an epoch is an independent draw with
+    probability w_i / Σ w. The order of an epoch follows from seed and epoch alone, so (epoch, position) is all the
+    state there is.
+
+    `share` (r, n) is for process r of n: every `next(count)` moves on by the whole count, and gives the rows from
+    r·count//n to (r+1)·count//n of it alone.
     """
 
     def __init__(
@@ -32,39 +50,67 @@ class Feed:
         flip: bool = False,
         share: tuple[int, int] = (0, 1),
     ):
-        self.images = samples.images.to(device)
-        self.labels = None if samples.labels is None else samples.labels.to(device)
-        self.samples = Samples(self.images, self.labels)  # for another feed of the same, without another copy
+        self.images = samples.images
+        if isinstance(self.images, Tensor) and _fits(self.images, device):
+            self.images = self.images.to(device)
+        self.home = self.images.device if isinstance(self.images, Tensor) else torch.device("cpu")
+        self.labels = None if samples.labels is None else samples.labels.to(self.home)
+        self.samples = Samples(self.images, self.labels, samples.weights)  # for another feed, without another copy
         self.device, self.seed, self.flip, self.share = device, seed, flip, share
         self.epoch, self.position = 0, 0
-        self._shuffle()
+        self._orders: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._ahead: _Ahead | None = None
 
-    def _shuffle(self) -> None:
-        generator = torch.Generator().manual_seed(stream(self.seed, f"epoch {self.epoch}"))
-        self.order = torch.randperm(len(self.images), generator=generator).to(self.device)
-        self.flips = (torch.rand(len(self.images), generator=generator) < 0.5).to(self.device) if self.flip else None
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
+        """The samples in the order of an epoch (N,), and which of them are flipped (N,)."""
+        if epoch not in self._orders:
+            count, weights = len(self.images), self.samples.weights
+            generator = torch.Generator().manual_seed(stream(self.seed, f"epoch {epoch}"))
+            if weights is None:
+                order = torch.randperm(count, generator=generator)
+            else:
+                reach = weights.double().cumsum(0)
+                drawn = torch.rand(count, generator=generator, dtype=torch.float64)
+                order = torch.searchsorted(reach / reach[-1], drawn, right=True)
+            flips = (torch.rand(count, generator=generator) < 0.5).to(self.home) if self.flip else None
+            for old in [e for e in self._orders if not self.epoch <= e <= self.epoch + 1]:
+                del self._orders[old]
+            self._orders[epoch] = order.to(self.home), flips
+        return self._orders[epoch]
+
+    def _at(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """The samples from place `start` to `stop` of the endless row of epochs, and which of them are flipped."""
+        size = len(self.images)
+        chosen: list[Tensor] = []
+        flips: list[Tensor] = []
+        while start < stop or not chosen:
+            epoch, first = divmod(start, size)
+            order, flipped = self._order(epoch)
+            part = slice(first, first + stop - start)
+            chosen.append(order[part])
+            if flipped is not None:
+                flips.append(flipped[part])
+            start += max(len(chosen[-1]), 1)
+        return torch.cat(chosen) if len(chosen) > 1 else chosen[0], torch.cat(flips) if flips else None
 
     def next(self, count: int) -> Batch:
-        """The next `count` samples, or this process's share of them."""
-        rank, processes = self.share
-        own = slice(rank * count // processes, (rank + 1) * count // processes)
-        chosen, flips = [], []
-        while count > 0:
-            if self.position == len(self.order):
-                self.epoch, self.position = self.epoch + 1, 0
-                self._shuffle()
-            part = slice(self.position, self.position + count)
-            chosen.append(self.order[part])
-            if self.flips is not None:
-                flips.append(self.flips[part])
-            count -= len(chosen[-1])
-            self.position += len(chosen[-1])
-        index = (chosen[0] if len(chosen) == 1 else torch.cat(chosen))[own]
-        images = to_float(self.images[index])
-        if flips:
-            mask = torch.cat(flips)[own][:, None, None, None]
-            images = torch.where(mask, images.flip(-1), images)
-        return Batch(images, None if self.labels is None else self.labels[index])
+        """The next `count` samples, or this process's share of them. Raises GantrickError where one cannot be read."""
+        size, (rank, processes) = len(self.images), self.share
+        begin = self.epoch * size + self.position
+        end = begin + count
+        self.epoch, self.position = (end - 1) // size, (end - 1) % size + 1  # at its end, not at the start of the next
+        start, stop = begin + rank * count // processes, begin + (rank + 1) * count // processes
+        index, flips = self._at(start, stop)
+        if isinstance(self.images, Tensor):
+            found = self.images[index]
+        else:
+            if self._ahead is None:
+                self._ahead = _Ahead(self, self.images)
+            found = self._ahead.rows(begin, count, start, stop)
+        images = to_float(found.to(self.device, non_blocking=True))
+        if flips is not None:
+            images = torch.where(flips.to(self.device)[:, None, None, None], images.flip(-1), images)
+        return Batch(images, None if self.labels is None else self.labels[index].to(self.device))
 
     def peek(self, count: int) -> Batch:
         """What `next` would give, without moving on."""
@@ -78,7 +124,169 @@ class Feed:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
-        self._shuffle()
+
+    def close(self) -> None:
+        """Ends the processes that read ahead; a later `next` starts them anew."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+
+class _Ahead:
+    """The rows of a feed's pictures, read by processes before they are asked for. torch's DataLoader moves them."""
+
+    def __init__(self, feed: Feed, pictures: Pictures):
+        from torch.utils.data import DataLoader  # slow to import
+
+        free = max(1, min(MOST_WORKERS, _cpus() // feed.share[1]))
+        workers: int = free if pictures.workers == "auto" else pictures.workers
+        self.pictures, self.guess = pictures, _Guess(feed)
+        self.held: tuple[int, Tensor] | None = None  # what came last: the first place, and the rows
+        with _unwarned():
+            self.loader: Any = DataLoader(
+                _Rows(pictures),  # type: ignore[arg-type]
+                batch_size=None,
+                sampler=self.guess,  # type: ignore[arg-type]
+                num_workers=workers,
+                collate_fn=_as_it_is,
+                worker_init_fn=_deaf,
+                prefetch_factor=AHEAD if workers else None,
+                pin_memory=feed.device.type == "cuda",
+                generator=torch.Generator(),  # or it would draw a seed from everyone's
+            )
+        self.iterator: Any = None
+
+    def rows(self, begin: int, count: int, start: int, stop: int) -> Tensor:
+        """uint8 (stop - start, C, H, W). Raises GantrickError naming what cannot be read."""
+        self.guess.learn(count)
+        parts: list[Tensor] = []
+        place = start
+        while place < stop:
+            first, rows = self.held or (0, None)
+            if rows is not None and first <= place < first + len(rows):
+                parts.append(rows[place - first : stop - first])
+                place += len(parts[-1])
+                continue
+            if not any(a <= place < b for a, b in self.guess.sent):
+                self.guess.following = (begin, count, place, stop)
+            self.held = self._receive()
+        if not parts:  # a share of fewer samples than there are processes
+            return torch.empty((0, *self.pictures.shape_of_one), dtype=torch.uint8)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _receive(self) -> tuple[int, Tensor]:
+        if self.iterator is None:
+            before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+            with _unwarned():
+                self.iterator = iter(self.loader)
+            _running.add(self)
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)  # runs before multiprocessing's own, which waits for processes deaf to signals
+            if before is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, before)  # torch's would raise anywhere in a step
+        due = self.guess.sent[0][0] if self.guess.sent else 0
+        try:
+            found = next(self.iterator)
+        except (RuntimeError, OSError, EOFError) as error:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            row = int(self.guess.feed._at(due, due + 1)[0][0])
+            name = self.pictures.name(int(self.pictures.numbers[row]))
+            self.close()
+            raise GantrickError(
+                f"dataset: a process that reads pictures has ended ({reason}) where a batch was due whose first is "
+                f"{name}; was there too little memory? lower dataset.workers or batch_size, and go on with resume="
+            ) from error
+        start, _ = self.guess.sent.popleft()
+        if isinstance(found, str):
+            raise GantrickError(found)
+        return start, found
+
+    def close(self) -> None:
+        _running.discard(self)
+        shut = getattr(self.iterator, "_shutdown_workers", None)
+        self.iterator, self.held = None, None
+        self.guess.sent.clear()
+        if shut is not None:
+            shut()
+
+
+class _Guess:
+    """What a feed will ask for: that counts go on to follow one another as they did last. It is the loader's sampler.
+
+    A guess that fails costs time and nothing else. It holds no reference that would keep a forgotten feed alive.
+    """
+
+    def __init__(self, feed: Feed):
+        self.feed: Feed = weakref.proxy(feed)
+        self.followed: dict[int, int] = {}  # count -> the one after it
+        self.last = 0
+        self.following = (0, 0, 0, 0)  # begin, count, start, stop: the next batch that a process is sent for
+        self.sent: deque[tuple[int, int]] = deque()  # places that were sent for and have not come yet
+
+    def learn(self, count: int) -> None:
+        if self.last:
+            self.followed[self.last] = count
+        self.last = count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while True:
+            begin, count, start, stop = self.following
+            self.sent.append((start, stop))
+            rank, processes = self.feed.share
+            begin, count = begin + count, self.followed.get(count, count)
+            self.following = (begin, count, begin + rank * count // processes, begin + (rank + 1) * count // processes)
+            yield self.feed._at(start, stop)[0].numpy() if stop > start else np.empty(0, dtype=np.int64)
+
+
+_running: weakref.WeakSet[_Ahead] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for ahead in list(_running):
+        ahead.close()
+
+
+class _Rows:
+    """What a process reads: rows by their numbers, or the sentence that says why not."""
+
+    def __init__(self, pictures: Pictures):
+        self.pictures = pictures
+
+    def __getitem__(self, rows: np.ndarray) -> Tensor | str:
+        threads = 1 if torch.utils.data.get_worker_info() else os.cpu_count() or 1
+        try:
+            return self.pictures.read(rows, threads)
+        except GantrickError as error:
+            return str(error)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """torch warns of more processes than CPUs, even where they were asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        yield
+
+
+def _as_it_is(found: Any) -> Any:
+    return found
+
+
+def _deaf(worker: int) -> None:
+    """A stop is the run's to obey: it ends its step, and then these processes."""
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    """Whether images may lie on the device; a GPU has to hold the networks too."""
+    if device.type != "cuda" or images.device == device:
+        return True
+    return images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def to_float(images: Tensor) -> Tensor:

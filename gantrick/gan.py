@@ -453,7 +453,12 @@ def plan(recipe: Recipe, resumed: bool = False) -> str:
     shape = "×".join(str(n) for n in spec.data.shape)
     rows = [
         ("recipe", " ".join(recipe.tags)),
-        ("data", f"{recipe.dataset.name}, {shape}" + (f", {spec.data.classes} classes" if spec.data.classes else "")),
+        (
+            "data",
+            f"{recipe.dataset.name}, {shape}"
+            + (f", {spec.data.classes} classes" if spec.data.classes else "")
+            + _read(assembly.dataset),
+        ),
         (
             "model",
             f"{recipe.model.name}: G {counts['generator']:,} parameters, D {counts['discriminator']:,} parameters",
@@ -490,6 +495,12 @@ def plan(recipe: Recipe, resumed: bool = False) -> str:
     found = warnings(assembly)
     lines += ["", "warnings", *(f"  {text}" for text in found)] if found else []
     return "\n".join(lines) + "\n"
+
+
+def _read(dataset: Dataset) -> str:
+    how = dataset.reading
+    limited = f", {how.limit:,} of its samples" if how.limit else ""
+    return limited + (f", weighted by {how.weights}" if how.weights else "")
 
 
 def _describe(component: Component, stage: str) -> str:

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from gantrick import __version__, registry
-from gantrick.types import ConfigError, Count, Fraction, GantrickError, Whole
+from gantrick.types import ConfigError, Count, Fraction, GantrickError, Reading, Whole
 
 VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device", "devices"})  # where and how a run is recorded
 SINGLE = ("model", "loss", "dataset")
@@ -110,13 +110,17 @@ class Part:
     options: Mapping[str, Any]
     recipe: str | None = None  # of a loss: the recipe it came as,
     brings: tuple[str, ...] = ()  # and the regularizers that belong to it
+    reading: Reading | None = None  # of a data set
 
     @property
     def label(self) -> str:
         return self.group if self.group in SINGLE else f"{self.group}.{self.key}"
 
     def create(self) -> Any:
-        return registry.create(self.group, self.name, self.options, self.label)
+        made = registry.create(self.group, self.name, self.options, self.label)
+        if self.reading is not None:
+            made.reading = self.reading
+        return made
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,14 @@ class Recipe:
     @property
     def hash(self) -> str:
         """What makes two runs the same job: the resolved config but for where and how it is recorded."""
-        text = json.dumps({k: v for k, v in self.resolved.items() if k not in VOLATILE}, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.work, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """The resolved config but for where and how a run is recorded, and how its data are read."""
+        work = {k: v for k, v in self.resolved.items() if k not in VOLATILE}
+        work["dataset"] = {k: v for k, v in work["dataset"].items() if k not in ("resident", "workers")}
+        return work
 
 
 def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
@@ -219,10 +229,15 @@ def _part(group: str, key: str, config: Any) -> tuple[Part | None, list[str]]:
     name = config["name"]
     own = ("name", "recipe", "brings") if group == "loss" else ("name",)
     options = {k: v for k, v in config.items() if k not in own}
+    reading, faults_of_reading = None, list[str]()
+    if group == "dataset":
+        keys = {k: options.pop(k) for k in inspect.signature(Reading).parameters if k in options}
+        values, faults_of_reading = registry.check_call(Reading, keys, label)
+        reading = None if faults_of_reading else Reading(**values)
     try:
         cls = registry.load(group, name)
     except GantrickError as error:
-        return None, [str(error)]
+        return None, [str(error), *faults_of_reading]
     _, faults = registry.check_call(cls, options, label)
     if not faults:
         try:
@@ -237,7 +252,7 @@ def _part(group: str, key: str, config: Any) -> tuple[Part | None, list[str]]:
             faults.append(f"loss.brings: must be a list of regularizers, not {brings!r}")
         if not faults:
             return Part(group, key, name, options, recipe, tuple(brings)), faults
-    return Part(group, key, name, options), faults
+    return Part(group, key, name, options, reading=reading), [*faults, *faults_of_reading]
 
 
 def check(config: Mapping[str, Any]) -> Recipe:

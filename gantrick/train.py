@@ -71,8 +71,7 @@ def _finished(made: Recipe, folder: Path) -> bool:
     from gantrick.types import ConfigError
 
     there = recipe.recorded(folder)
-    same = {*CHANGEABLE, *recipe.VOLATILE}
-    unlike = [k for k, v in made.resolved.items() if k not in same and there.resolved.get(k, v) != v]
+    unlike = [k for k, v in made.work.items() if k not in CHANGEABLE and there.work.get(k, v) != v]
     if unlike:
         raise ConfigError(
             f"{folder}: holds a job of another config, {', '.join(unlike)} differ; undo that, or start a new sweep"
@@ -176,7 +175,7 @@ def _one_folder(composed: DictConfig) -> list[str]:
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
     "steps", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
-    "checkpoint_every", "keep_every", "keep_limit", "wandb.mode",
+    "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
 )  # fmt: skip
 SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gantrick import checkpoint, machine, parallel, transfer
 from gantrick import gan as gan_module
+from gantrick.dataset._reading import read
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.layers.normalization import take
@@ -146,10 +147,11 @@ class Trainer:
         self.dtype = machine.compute_type(recipe.settings.precision, self.device)
         if self.device.type == "cpu":
             machine.keep_freed_memory()
+        self.feeds: list[Feed] = []
         with parallel.first():  # it fetches what the others then find
             for metric in self.assembly.metrics.values():
                 metric.prepare()
-            self._samples: dict[str, Samples] = {"train": self.assembly.dataset.load("train")}
+            self._samples: dict[str, Samples] = {"train": read(self.assembly.dataset)}
         parallel.barrier()  # all have looked at the folder before it changes
         self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
@@ -170,7 +172,7 @@ class Trainer:
 
     def samples(self, split: Literal["train", "test"]) -> Samples:
         if split not in self._samples:
-            self._samples[split] = self.assembly.dataset.load(split)
+            self._samples[split] = read(self.assembly.dataset, split)
         return self._samples[split]
 
     # --- a run ---------------------------------------------------------------------------------------------------
@@ -228,6 +230,8 @@ class Trainer:
             raise
         finally:
             self.console.stop()
+            for feed in self.feeds:
+                feed.close()
             if self.wandb is not None:
                 self.wandb.finish(code)
         self.console.closing(self._closing())
@@ -255,11 +259,15 @@ class Trainer:
         train = self.samples("train")
         share = (parallel.rank(), parallel.world())
         self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip, share)
+        for old in self.feeds:  # of before a new start
+            old.close()
+        self.feeds = [self.feed]
         self.extra: dict[str, tuple[int, Feed]] = {}
         for component in self.assembly.stages["streams"]:
             for name, size in component.streams().items():  # type: ignore[operator]
                 own = stream(seed, f"data {component.label} {name}")
                 self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip, share))
+                self.feeds.append(self.extra[name][1])
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,
@@ -552,7 +560,7 @@ class Trainer:
             seed = stream(self.recipe.settings.seed, "grid")
             with parallel.alone():
                 images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
-            reach = None if image else 1.2 * float(self.feed.images.abs().max())  # the frame is that of the reals
+            reach = None if image else 1.2 * float(self.feed.images[:].abs().max())  # the frame is that of the reals
             save_grid(to_uint8(images).cpu(), path, limits=None if reach is None else (-reach, reach))
         except Exception as error:
             self.console.warn(f"samples: no picture at step {self.step}: {type(error).__name__}: {error}")

@@ -6,16 +6,23 @@ Shapes are written `(B, C, H, W)` for images and `(B, D)` for points; images are
 
 from __future__ import annotations
 
+import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gantrick import parallel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 Player = Literal["discriminator", "generator"]
 Norm = Literal["auto", "batch", "layer", "instance", "none"]
@@ -334,15 +341,124 @@ class Model(ABC):
 # --- data and figures ------------------------------------------------------------------------------------------------
 
 
+Rows = slice | Sequence[int] | np.ndarray | Tensor
+
+
+def _rows(rows: Rows) -> slice | np.ndarray:
+    return rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+
+
+class Pictures(ABC):
+    """uint8 images (N, C, H, W) that are read when they are asked for: `pictures[rows]` is a tensor of those rows.
+
+    rows: a slice or whole numbers. `numbers` are the source's numbers of the rows; `workers` is how many processes
+    read ahead for a feed ("auto": as many as there are free CPUs, 8 at most; 0: the run's own). An instance is sent
+    to other processes, so it holds no open file.
+    """
+
+    workers: int | Literal["auto"] = "auto"
+
+    def __init__(self, shape: tuple[int, int, int], count: int):
+        self.shape_of_one, self.numbers = shape, np.arange(count)
+
+    @abstractmethod
+    def decode(self, number: int) -> np.ndarray:
+        """uint8 (C, H, W). Raises anything where the picture is no good."""
+
+    @abstractmethod
+    def name(self, number: int) -> str:
+        """What a message calls a picture."""
+
+    def refusal(self, faults: Mapping[int, Exception], of: int) -> ConfigError:
+        """All that is wrong with `of` pictures that were asked for; `faults` are by number."""
+        return ConfigError(f"dataset: cannot read {listed(self, faults, of)}; mend or remove them")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.shape_of_one)
+
+    def take(self, rows: Rows) -> Self:
+        """Some of the pictures, in the order of `rows`, none of them read."""
+        some = copy.copy(self)
+        some.numbers = self.numbers[_rows(rows)]
+        return some
+
+    def __getitem__(self, rows: Rows) -> Tensor:
+        """Raises ConfigError with all pictures among them that are no good."""
+        return self.read(rows, os.cpu_count() or 1)
+
+    def read(self, rows: Rows, threads: int) -> Tensor:
+        """What `pictures[rows]` is, by so many threads."""
+        numbers = self.numbers[_rows(rows)]
+        images = np.empty((len(numbers), *self.shape_of_one), dtype=np.uint8)
+        faults: dict[int, Exception] = {}
+
+        def decode(place: int) -> None:
+            try:
+                images[place] = self.decode(int(numbers[place]))
+            except Exception as error:  # decoders raise whatever their formats do
+                faults[int(numbers[place])] = error
+
+        if threads == 1 or len(numbers) < 2:
+            for place in range(len(numbers)):
+                decode(place)
+        else:
+            pool = ThreadPoolExecutor(threads)
+            try:
+                list(pool.map(decode, range(len(numbers))))
+            finally:
+                pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest
+        if faults:
+            raise self.refusal(faults, len(numbers))
+        return torch.from_numpy(images)
+
+
+NAMED = 10  # pictures named in one message
+
+
+def listed(pictures: Pictures, faults: Mapping[int, Exception], of: int) -> str:
+    """ "2 of 8 pictures: a.png (not a picture), b.png (…)"."""
+    words = [f"{pictures.name(number)} ({_reason(faults[number])})" for number in sorted(faults)]
+    more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+    return f"{len(words)} of {of} pictures: {', '.join(words[:NAMED])}{more}"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+
+
 @dataclass(frozen=True)
 class Samples:
-    """A split held in memory: uint8 images `(N, C, H, W)` or float32 points `(N, D)`, labels int64 `(N,)` or None."""
+    """A split: uint8 images (N, C, H, W) or float32 points (N, D), labels int64 (N,) or None.
 
-    images: Tensor
+    Images are held in memory or are `Pictures`; of both, `images[rows]` with a slice or whole numbers is a tensor.
+    `weights`, float64 (N,), are the relative rates at which training draws them; None: each once an epoch.
+    """
+
+    images: Tensor | Pictures
     labels: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a data set is read, whichever it is: the keys that stand beside its own in `dataset`.
+
+    limit: so many samples of the train split, always the same (`gantrick.dataset._reading`). weights: a file with a
+    weight for each sample of the whole train split. resident: whether pictures are held in memory; auto: up to 1 GiB.
+    workers: processes that read ahead those that are not.
+    """
+
+    limit: Annotated[int, Bound(ge=2)] | None = None
+    weights: str | None = None
+    resident: Literal["auto"] | bool = "auto"
+    workers: Literal["auto"] | Whole = "auto"
 
 
 class Dataset(ABC):
@@ -353,6 +469,7 @@ class Dataset(ABC):
 
     paper: ClassVar[Paper | None] = None
     flip: bool = False
+    reading: Reading = Reading()
 
     @property
     @abstractmethod
@@ -360,7 +477,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, split: Literal["train", "test"] = "train") -> Samples:
-        """The samples of a split. Raises ConfigError naming the file or folder at fault."""
+        """The whole of a split, in memory or as `Pictures`. Raises ConfigError naming the file or folder at fault."""
 
 
 class Evaluation(Protocol):

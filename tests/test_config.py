@@ -22,7 +22,7 @@ from gantrick.registry import LISTS
 from gantrick.types import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NEED_A_PATH = {"image_folder", "npz"}
+NEED_A_PATH = {"huggingface", "image_folder", "npz"}
 OPTIONS = [(f.parent.name, f.stem) for f in sorted(CONFIGS.glob("*/*.yaml")) if f.stem not in NEED_A_PATH]
 
 

@@ -54,6 +54,6 @@ class Cifar10(Dataset):
             f"(images uint8 (N, 32, 32, 3), labels) into {root}, or name the folder that holds them with "
             "dataset.root or GANTRICK_DATA"
         )
-        found = obtain(CIFAR10, root, split == "train", self.download, CIFAR10.filename, remedy)
+        found = obtain("cifar10", CIFAR10, root, self.download, CIFAR10.filename, remedy, train=split == "train")
         images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
         return Samples(images, torch.tensor(found.targets))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
-
-from gantrick.dataset._download import data_root, obtain
-from gantrick.types import ConfigError, Dataset, DataShape, Paper, Samples
+from gantrick.dataset._idx import load_idx
+from gantrick.types import Dataset, DataShape, Paper, Samples
 
 
 class Mnist(Dataset):
@@ -38,14 +36,4 @@ class Mnist(Dataset):
     def load(self, split: Literal["train", "test"] = "train") -> Samples:
         from torchvision.datasets import MNIST  # slow to import
 
-        root = data_root(self.root)
-        files = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-        remedy = (
-            f"put {', '.join(files)} into {root / 'MNIST' / 'raw'}, "
-            "or name the folder that holds MNIST/raw with dataset.root or GANTRICK_DATA"
-        )
-        found = obtain(MNIST, root, split == "train", self.download, "MNIST/raw/*.gz", remedy)
-        if found.data.shape[1:] != (28, 28) or len(found.data) != len(found.targets):
-            raise ConfigError(f"dataset mnist: the files in {root / 'MNIST' / 'raw'} are not MNIST's; {remedy}")
-        margin = (self.size - 28) // 2
-        return Samples(F.pad(found.data[:, None], (margin,) * 4), found.targets.long())
+        return load_idx("mnist", MNIST, self.root, split == "train", self.size, self.download)

@@ -73,19 +73,18 @@ class FID(Metric):
         key = ("fid", fingerprint, self.split)
         if key not in evaluation.cache:
             reals = evaluation.reals(self.split)
-            evaluation.cache[key] = (
-                moments(parallel.in_shares(network, _batches(reals, self.batch_size))),
-                _digest(reals),
-            )
+            digest = hashlib.sha256(str(tuple(reals.images.shape)).encode())
+            found = moments(parallel.in_shares(network, _batches(reals, self.batch_size, digest)))
+            evaluation.cache[key] = found, digest.hexdigest()[:12]
         reference: Moments
-        reference, digest = evaluation.cache[key]
+        reference, of_reals = evaluation.cache[key]
         generated = moments(evaluation.fakes(self.samples, self.batch_size, network))
         protocol: dict[str, Any] = {
             "extractor": self.extractor,
             "extractor_fingerprint": fingerprint,
             "resizer": network.resizer,
             "split": self.split,
-            "reference": digest,
+            "reference": of_reals,
             "reference_count": reference.count,
             "fakes": generated.count,
             "quantisation": "uint8",
@@ -110,13 +109,9 @@ class FID(Metric):
         return self._built
 
 
-def _batches(reals: Samples, size: int) -> Iterator[Tensor]:
-    return (reals.images[start : start + size] for start in range(0, len(reals), size))
-
-
-def _digest(reals: Samples) -> str:
-    """First 12 hex digits of the sha256 over the images: two references of one name and count can still differ."""
-    digest = hashlib.sha256(str(tuple(reals.images.shape)).encode())
-    for part in _batches(reals, 4096):
-        digest.update(part.cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:12]
+def _batches(reals: Samples, size: int, digest: Any) -> Iterator[Tensor]:
+    """The images, read once, and the sha256 over them: two references of one name and count can still differ."""
+    for start in range(0, len(reals), size):
+        batch = reals.images[start : start + size]
+        digest.update(batch.cpu().contiguous().numpy().data)
+        yield batch

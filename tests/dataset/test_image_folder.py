@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantrick import registry
+from gantrick.dataset._reading import read
 from gantrick.dataset.image_folder import ImageFolder
 from gantrick.types import ConfigError, DataShape
 
@@ -37,7 +38,7 @@ def put(folder: Path, name: str, values: np.ndarray, **options: Any) -> Path:
 def first(folder: Path, size: int, **options: Any) -> np.ndarray:
     """The picture whose name sorts first; a second one is put beside it."""
     put(folder, "zz.png", pixels(size, size, 3))
-    return ImageFolder(str(folder), size, **options).load().images[0].numpy()
+    return read(ImageFolder(str(folder), size, **options)).images[0].numpy()
 
 
 # --- colours: what a mode means, in numpy ----------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_pictures_that_are_not_square_are_refused_on_request(tmp_path: Path) -> 
     put(tmp_path, "b.png", pixels(8, 9, 3))
     put(tmp_path, "c.png", pixels(7, 8, 3))
     with pytest.raises(ConfigError) as raised:
-        ImageFolder(str(tmp_path), 8, crop="error").load()
+        read(ImageFolder(str(tmp_path), 8, crop="error"))
     assert str(raised.value) == (
         f"dataset.crop: error refuses 2 of 3 pictures in {tmp_path}: b.png (9x8), c.png (8x7); "
         "cut them square, or set dataset.crop=center"
@@ -244,7 +245,7 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     folder = ImageFolder(str(tmp_path), 4)
     assert folder.data == DataShape((3, 4, 4), 3)
-    found = folder.load()
+    found = read(folder)
     assert found.images[:, 0, 0, 0].tolist() == [10, 20, 40, 50]
     assert found.labels is not None and found.labels.dtype == torch.int64 and found.labels.tolist() == [0, 0, 1, 2]
 
@@ -253,8 +254,8 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
 def test_no_labels_without_two_folders_that_hold_everything(tmp_path: Path, names: list[str]) -> None:
     levels(tmp_path, {name: 7 for name in names})
     folder = ImageFolder(str(tmp_path), 4, channels=1)
-    assert folder.data == DataShape((1, 4, 4)) and folder.load().labels is None
-    assert folder.load().images.shape == (len(names), 1, 4, 4)
+    assert folder.data == DataShape((1, 4, 4)) and read(folder).labels is None
+    assert read(folder).images.shape == (len(names), 1, 4, 4)
 
 
 def test_shape_is_known_from_the_names_alone(tmp_path: Path) -> None:
@@ -270,21 +271,21 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "data" / "class0").mkdir(parents=True)
     (tmp_path / "data" / "class0" / "link").symlink_to(tmp_path / "far")
     (tmp_path / "far" / "loop").symlink_to(tmp_path / "data")
-    assert ImageFolder(str(tmp_path / "data"), 4).load().images[:, 0, 0, 0].tolist() == [1, 2]
+    assert read(ImageFolder(str(tmp_path / "data"), 4)).images[:, 0, 0, 0].tolist() == [1, 2]
 
 
 def test_held_out_files_are_the_test_split(tmp_path: Path) -> None:
     levels(tmp_path, {f"{i % 2}/{i:02}.png": 10 * i for i in range(10)})
     folder = ImageFolder(str(tmp_path), 4, held_out=0.3)
-    train, test = folder.load(), folder.load("test")
+    train, test = read(folder), read(folder, "test")
     assert (len(train), len(test)) == (7, 3)
     assert train.labels is not None and test.labels is not None
     values = [*train.images[:, 0, 0, 0].tolist(), *test.images[:, 0, 0, 0].tolist()]
     assert sorted(values) == [10 * i for i in range(10)]
     assert [v // 10 % 2 for v in values] == train.labels.tolist() + test.labels.tolist()
-    assert torch.equal(test.images, ImageFolder(str(tmp_path), 4, held_out=0.3).load("test").images)
+    assert torch.equal(test.images, read(ImageFolder(str(tmp_path), 4, held_out=0.3), "test").images)
     with pytest.raises(ConfigError, match="no test split"):
-        ImageFolder(str(tmp_path), 4).load("test")
+        read(ImageFolder(str(tmp_path), 4), "test")
 
 
 # --- what is no good -------------------------------------------------------------------------------------------------
@@ -307,7 +308,7 @@ def test_all_damaged_files_are_named_at_once(tmp_path: Path) -> None:
     damaged(tmp_path)
     put(tmp_path, "oblong.png", pixels(4, 5, 3))
     with pytest.raises(ConfigError) as raised:
-        ImageFolder(str(tmp_path), 8, crop="error").load()
+        read(ImageFolder(str(tmp_path), 8, crop="error"))
     unreadable, oblong = raised.value.faults
     assert unreadable.startswith(
         f"dataset.path: cannot read 5 of 8 pictures in {tmp_path}: empty.png (not a picture), "
@@ -326,7 +327,7 @@ def test_ten_names_and_a_count(tmp_path: Path) -> None:
     for i in range(25):
         (tmp_path / f"{i:02}.png").touch()
     with pytest.raises(ConfigError) as raised:
-        ImageFolder(str(tmp_path), 8).load()
+        read(ImageFolder(str(tmp_path), 8))
     said = str(raised.value)
     assert "cannot read 25 of 25" in said and "09.png (not a picture) and 15 more;" in said and "10.png" not in said
 
@@ -335,13 +336,13 @@ def test_damaged_files_are_left_out_on_request(tmp_path: Path, caplog: pytest.Lo
     damaged(tmp_path / "a")
     put(tmp_path, "b/c.png", pixels(32, 32, 3))
     with caplog.at_level(logging.WARNING, "gantrick"):
-        found = ImageFolder(str(tmp_path), 8, skip_corrupt=True).load()
+        found = read(ImageFolder(str(tmp_path), 8, skip_corrupt=True))
     assert found.images.shape == (3, 3, 8, 8) and found.labels is not None and found.labels.tolist() == [0, 0, 1]
     assert "left out 5 of 8 pictures" in caplog.text
     for name in ("a/ok1.png", "a/ok2.png", "b/c.png"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ConfigError, match=r"none of the 8 pictures in .* can be read"):
-        ImageFolder(str(tmp_path), 8, skip_corrupt=True).load()
+        read(ImageFolder(str(tmp_path), 8, skip_corrupt=True))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -362,7 +363,7 @@ def test_no_damage_escapes_as_another_error(
     (folder / f"a.{kind}").write_bytes(content[: int(keep * len(content))])
     put(folder, "z.png", pixels(8, 8, 3))
     try:
-        assert len(ImageFolder(str(folder), 8).load()) == 2
+        assert len(read(ImageFolder(str(folder), 8))) == 2
     except ConfigError as error:
         assert f"cannot read 1 of 2 pictures in {folder}: a.{kind} (" in str(error)
 
@@ -373,11 +374,11 @@ def test_folders_that_are_no_good(tmp_path: Path) -> None:
     (tmp_path / "none" / "a.txt").touch()
     for path, words in (
         (tmp_path / "gone", "does not exist; give a folder of pictures"),
-        (file, "is a file and not a folder; give a folder of pictures"),
+        (file, "is a file and neither a folder nor a zip; give a folder"),
         (tmp_path / "none", r"holds no pictures \(\.png, .*\), and a GAN needs at least two"),
         (tmp_path / "one", "holds only one picture"),
     ):
-        for act in (lambda d: d.data, lambda d: d.load()):
+        for act in (lambda d: d.data, lambda d: read(d)):
             with pytest.raises(ConfigError, match=f"dataset.path: {path} {words}"):
                 act(ImageFolder(str(path), 8))
 
