@@ -132,14 +132,13 @@ def main() -> None:
     found = bench.alternate(contestants, arguments.rounds)
     base = found["all of it"]
     print(f"{bench.describe(device)}; {arguments.rounds} rounds\n")
-    print(
-        "| without | fastest, ms | times as long | median, ms | times as long, median and range |\n|---|---|---|---|---|"
-    )
+    print("| without | fastest, ms | times as long | median, ms | times as long, and range |\n|---|---|---|---|---|")
     for name, values in found.items():
         ratios = [v / b for v, b in zip(values, base, strict=True)]
+        fastest, median = 1e3 * min(values), 1e3 * statistics.median(values)
         print(
-            f"| {name} | {1e3 * min(values):.0f} | {min(values) / min(base):.2f} | {1e3 * statistics.median(values):.0f} "
-            f"| {statistics.median(ratios):.2f}, {min(ratios):.2f}–{max(ratios):.2f} |"
+            f"| {name} | {fastest:.0f} | {min(values) / min(base):.2f} | {median:.0f} | "
+            f"{statistics.median(ratios):.2f}, {min(ratios):.2f}–{max(ratios):.2f} |"
         )
     heaps = {f"freed memory {name}": (lambda r=r: memory(r, arguments.steps)) for name, r in HEAPS}  # type: ignore[misc]
     for name, values in bench.alternate(heaps, 3).items():  # type: ignore[arg-type]

@@ -161,7 +161,8 @@ def main() -> int:
             same = "not compared" if found["difference"] is None else f"{found['difference']:.1e}"
             print(f"\n{game}, {size} pixels, {arguments.rounds} rounds of {arguments.steps}; outputs with mimicry's")
             print(
-                f"weights differ by {same} of the largest\n\n| row | ms a step | images/s | ratio | range | fastest, ms | ratio |"
+                f"weights differ by {same} of the largest\n\n"
+                "| row | ms a step | images/s | ratio | range | fastest, ms | ratio |"
             )
             print("|---|---|---|---|---|---|---|")
             for row in found["rows"]:
