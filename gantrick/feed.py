@@ -107,10 +107,10 @@ class Feed:
             if self._ahead is None:
                 self._ahead = _Ahead(self, self.images)
             found = self._ahead.rows(begin, count, start, stop)
-        images = to_float(found.to(self.device, non_blocking=True))
-        if flips is not None:
-            images = torch.where(flips.to(self.device)[:, None, None, None], images.flip(-1), images)
-        return Batch(images, None if self.labels is None else self.labels[index].to(self.device))
+        found = found.to(self.device, non_blocking=True)
+        if flips is not None:  # before there are four bytes to move for each
+            found = torch.where(flips.to(self.device)[:, None, None, None], found.flip(-1), found)
+        return Batch(to_float(found), None if self.labels is None else self.labels[index].to(self.device))
 
     def peek(self, count: int) -> Batch:
         """What `next` would give, without moving on."""
