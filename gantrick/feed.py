@@ -177,7 +177,7 @@ class _Ahead:
     def _receive(self) -> tuple[int, Tensor]:
         if self.iterator is None:
             before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-            with _unwarned():
+            with _unwarned(), _undisturbed():
                 self.iterator = iter(self.loader)
             _running.add(self)
             atexit.unregister(_close_all)
@@ -266,6 +266,19 @@ def _unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")
         yield
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Processes started inside are deaf from birth, not only once they have come to `_deaf`; the run hears afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _as_it_is(found: Any) -> Any:
