@@ -270,7 +270,7 @@ def _unwarned() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Processes started inside are deaf from birth, not only once they have come to `_deaf`; the run hears afterwards."""
+    """Processes started inside are deaf from birth, not only from `_deaf` on; the run hears what came afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
