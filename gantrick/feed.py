@@ -107,10 +107,10 @@ class Feed:
             if self._ahead is None:
                 self._ahead = _Ahead(self, self.images)
             found = self._ahead.rows(begin, count, start, stop)
-        images = to_float(found.to(self.device, non_blocking=True))
-        if flips is not None:
-            images = torch.where(flips.to(self.device)[:, None, None, None], images.flip(-1), images)
-        return Batch(images, None if self.labels is None else self.labels[index].to(self.device))
+        found = found.to(self.device, non_blocking=True)
+        if flips is not None:  # before there are four bytes to move for each
+            found = torch.where(flips.to(self.device)[:, None, None, None], found.flip(-1), found)
+        return Batch(to_float(found), None if self.labels is None else self.labels[index].to(self.device))
 
     def peek(self, count: int) -> Batch:
         """What `next` would give, without moving on."""
@@ -177,7 +177,7 @@ class _Ahead:
     def _receive(self) -> tuple[int, Tensor]:
         if self.iterator is None:
             before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-            with _unwarned(), _signals_later():
+            with _unwarned(), _undisturbed():
                 self.iterator = iter(self.loader)
             _running.add(self)
             atexit.unregister(_close_all)
@@ -269,8 +269,8 @@ def _unwarned() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_later() -> Iterator[None]:
-    """Processes begun inside never see the signals that stop a run, not even before they are deaf to them."""
+def _undisturbed() -> Iterator[None]:
+    """Processes started inside are deaf from birth, not only from `_deaf` on; the run hears what came afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -200,17 +200,19 @@ def test_a_killed_process_is_a_sentence(tmp_path: Path, feeds: list[Feed]) -> No
 def test_processes_obey_the_run_alone(feeds: list[Feed]) -> None:
     """Control-C and a scheduler's SIGTERM reach every process of a group; the run still needs its batches then."""
     feeds.append(Feed(samples(30, 2), CPU, 0))
-    feeds[0].next(4)
-    ahead = feeds[0]._ahead
-    assert ahead is not None
-    workers = list(ahead.iterator._workers)
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGINT)
-        os.kill(worker.pid, signal.SIGTERM)
-    for _ in range(10):
-        feeds[0].next(4)
-    feeds[0].close()
-    assert not any(worker.is_alive() for worker in workers)
+    for _ in range(5):  # at once after their start, too
+        feeds[0].next(1)
+        ahead = feeds[0]._ahead
+        assert ahead is not None
+        workers = list(ahead.iterator._workers)
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGINT)
+            os.kill(worker.pid, signal.SIGTERM)
+        for _ in range(10):
+            feeds[0].next(4)
+        feeds[0].close()
+        assert not any(worker.is_alive() for worker in workers)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}, "the run itself hears"
 
 
 def test_a_forgotten_feed_ends_its_processes() -> None:
