@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -79,6 +81,13 @@ def _finished(made: Recipe, folder: Path) -> bool:
     return RunFolder(folder).state() == "finished" and made.settings.steps <= there.settings.steps
 
 
+class Forget(Callback):
+    """Hydra keeps what every job of a sweep gave back until the last has ended: without the configs, it is little."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        job_return.cfg = job_return.hydra_cfg = None
+
+
 _hydra = hydra.main(
     version_base=config.VERSION_BASE, config_path=str(config.config_dir()), config_name=config.CONFIG_NAME
 )
@@ -128,7 +137,7 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
     _raised.clear()
     with _command_line("gantrick train", [*flags, *overrides]):
         try:
-            with config.tolerant_argparse():
+            with config.tolerant_argparse(), config.checked_before():
                 entry()
         except config.HYDRA_ERRORS as error:
             config.refuse(config.sentence(error), cause=error)
