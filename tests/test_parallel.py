@@ -292,6 +292,15 @@ def test_a_signal_to_one_process_stops_all_at_one_step(two: Pool, tmp_path: Path
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
+def test_rows_that_cannot_be_written_leave_the_processes_together(two: Pool, tmp_path: Path) -> None:
+    """The writer's disk is full where a checkpoint is due, of which the other knows nothing."""
+    made = {**small(log_every=1), "metric": {}}
+    assert [f["code"] for f in two(processes.trained, made, str(tmp_path / "run"), "full disk")] == [0, 0]
+    two(processes.trained, made, str(tmp_path / "whole"))
+    assert all(torch.equal(v, state(tmp_path / "whole")[k]) for k, v in state(tmp_path / "run").items())
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -345,7 +354,8 @@ class Trouble(Component):
         if step == self.at and parallel.rank() == 1:
             if self.kind == "raises":
                 raise OSError("the second process has no more room")
-            os.kill({"killed": os.getpid(), "parent": os.getppid()}[self.kind], getattr(signal, "SIGKILL" if self.kind == "killed" else "SIGTERM"))
+            number = {"killed": "SIGKILL", "parent": "SIGTERM", "scheduler": "SIGUSR1"}[self.kind]
+            os.kill(os.getpid() if self.kind == "killed" else os.getppid(), getattr(signal, number))
 """
 
 
@@ -375,7 +385,8 @@ def command(tmp_path: Path, kind: str, *words: str) -> tuple[int, str, float]:
     [
         ("killed", 1, r"process 1 of 2 was ended by SIGKILL (out of memory?); go on with: gantrick train resume="),
         ("raises", 1, "OSError: the second process has no more room"),
-        ("parent", 143, ""),
+        ("parent", 143, "stopped by SIGTERM"),
+        ("scheduler", 128 + signal.SIGUSR1, "stopped by SIGUSR1"),
     ],
 )
 def test_however_a_process_ends_the_run_ends_with_a_sentence(tmp_path: Path, kind: str, code: int, said: str) -> None:
@@ -383,8 +394,8 @@ def test_however_a_process_ends_the_run_ends_with_a_sentence(tmp_path: Path, kin
     assert found == code, told
     assert seconds < 100
     status = json.loads((tmp_path / "run" / "status.json").read_text())
-    if kind == "parent":
-        assert told == "" and status["state"] == "preempted" and status["reason"] == "stopped by SIGTERM"
+    if code > 128:
+        assert told == "" and status["state"] == "preempted" and status["reason"] == said
         return
     assert told.count("\n") == 1 and told.startswith("gantrick train: error: ") and said in told, told
     assert status["state"] == "failed" and said in status["reason"]
