@@ -308,6 +308,8 @@ class GAN:
 
     def compile(self, on: bool = True, cuda_graphs: bool = False) -> None:
         """Has both networks' bodies compiled where they train, or no longer. Parameters keep their names."""
+        if on:
+            torch.compiler.reset()  # torch counts shapes per function and gives up after eight, all runs of a sweep
         self.cuda_graphs = on and cuda_graphs
         for network in (self.generator, self.discriminator):
             network.compiled = machine.compiled(network.body.forward, cuda_graphs) if on else None

@@ -62,7 +62,7 @@ def _started(count: int, port: int, given: bytes) -> Iterator[list[subprocess.Po
             process.send_signal(number)
 
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, *trainer.REQUEUE):
         with suppress(ValueError):  # not the main thread: its owner decides
             before[number] = signal.signal(number, hand_on)
     try:

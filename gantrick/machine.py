@@ -16,7 +16,7 @@ import torch
 T = TypeVar("T", bound=Callable[..., Any])
 
 # glibc's names of what mallopt sets (malloc.h)
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def compute_type(precision: str, device: torch.device) -> torch.dtype | None:

@@ -224,10 +224,15 @@ def resume(folder: Path, changes: Mapping[str, str], words: Sequence[str]) -> No
     import yaml
 
     from gantrick import launch, recipe
-    from gantrick.types import GantrickError
+    from gantrick.types import ConfigError, GantrickError
 
+    values: dict[str, Any] = {}
+    for key, text in changes.items():
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}: {text!r} is not a value; give one as in {key}=…") from error
     try:
-        values: dict[str, Any] = {key: yaml.safe_load(text) for key, text in changes.items()}
         made = recipe.recorded(folder, values)
     except GantrickError as error:
         config.refuse(f"resume={error}", cause=error)

@@ -354,12 +354,13 @@ class Trainer:
             self._grid()
         if final or _due(self.step, settings.eval_every):
             self._evaluate()
+        # Before the checkpoint, which so holds what was watched; killed in between, a run watches and acts again.
+        if logging and not final and (verdict := self._verdict(self._latest)) is not None:
+            return self._act(verdict)
         if _due(self.step, settings.keep_every):
             self._save("stays")  # first: a run that is killed in between makes this step, and it, again
         if final or _due(self.step, settings.checkpoint_every):
             self._save("last")
-        if logging and not final and (verdict := self._verdict(self._latest)) is not None:
-            return self._act(verdict)
         # Steps pass between asking the other processes about signals, as that waits for a device.
         asking = not final and (parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0)
         if asking and (told := parallel.agree(self.stopped_by)) is not None:
@@ -489,7 +490,10 @@ class Trainer:
         if verdict.act == "roll_back":
             self._load(state["gan"])
         elif verdict.act == "reseed":
-            self.assembly = gan_module.preflight(self.recipe, resumed=True)
+            settings = self.recipe.settings
+            self.assembly = gan_module.preflight(self.recipe, resumed=self.source is not None)
+            if self.source is None and settings.init_from is not None:  # a resumed run had no need of it until now
+                self.source = transfer.read(settings.init_from, settings.init_take)
             self.origin, self.lr_scale, self.peak = self.step, 1.0, math.nan
             told["seed"] = self.seed
             self._build()
@@ -512,14 +516,15 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Takes every metric's figures. A metric that fails is told and left out; training goes on."""
+        self._stop_if_bad(weights=True)  # averaged weights may still be finite, and must not become the best
         figures: dict[str, float] = {}
         protocols: dict[str, Any] = {}
         _, weights = generator_of(self.gan)
         for key, metric in self.assembly.metrics.items():
-            pictures = self.folder.picture("x").parent if parallel.writes() else None
-            judging = Judging(self, self.step, pictures, weights, self.cache)
             try:
                 with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")), parallel.together():
+                    pictures = self.folder.picture("x").parent if parallel.writes() else None
+                    judging = Judging(self, self.step, pictures, weights, self.cache)
                     with parallel.alone():
                         self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
                     found = metric.evaluate(judging)
@@ -536,6 +541,7 @@ class Trainer:
                     self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
         if not figures:
             return
+        figures, protocols = parallel.exchange((figures, protocols))[0]  # the last bits decide which checkpoint is best
         self._row(figures)
         self.console.step(self.step, figures)
         self._latest |= figures
@@ -555,8 +561,8 @@ class Trainer:
         image = self.assembly.spec.data.is_image
         if not parallel.writes() or (not image and self.assembly.spec.data.shape != (2,)):
             return  # no picture of such points
-        path = self.folder.picture(f"{self.step:07d}.png")
         try:
+            path = self.folder.picture(f"{self.step:07d}.png")
             seed = stream(self.recipe.settings.seed, "grid")
             with parallel.alone():
                 images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
@@ -601,16 +607,11 @@ class Trainer:
 
     def _save(self, kind: Literal["last", "best", "stays"]) -> bool:
         """A checkpoint never replaces a good one with numbers that are not finite, nor says more than the rows do."""
-        self._stop_if_bad()
-        for player, network in self.gan.networks.items():
-            for name, parameter in network.named_parameters():
-                if not bool(torch.isfinite(parameter).all()):
-                    raise Diverged(f"{player}.{name}", self.step)
-
+        self._stop_if_bad(weights=True)
         self._compare()
+        state = self.state_dict()  # on every process, whatever comes of the rows: its sums are gathered
 
         def write() -> None:
-            state = self.state_dict()
             if not parallel.writes():
                 return
             if kind == "last":
@@ -634,9 +635,13 @@ class Trainer:
                 "share of the batch without gantrick.parallel, or the devices are of different kinds"
             )
 
-    def _stop_if_bad(self) -> None:
+    def _stop_if_bad(self, weights: bool = False) -> None:
         if (bad := self.meter.first_bad()) is not None:
             raise Diverged(*bad)
+        for player, network in self.gan.networks.items() if weights else ():
+            for name, parameter in network.named_parameters():
+                if not bool(torch.isfinite(parameter).all()):
+                    raise Diverged(f"{player}.{name}", self.step)
 
     def _recall(self, state: dict[str, Any]) -> None:
         """What decides how networks are built."""

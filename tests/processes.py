@@ -287,6 +287,7 @@ def trained(resolved: dict[str, Any], folder: str, trouble: str = "", resume: bo
     from gantrick import parallel, step, trainer
     from gantrick.recipe import check
     from gantrick.tracking.console import Console
+    from gantrick.tracking.folder import RunFolder
 
     register()
     second = parallel.rank() == parallel.world() - 1 and parallel.world() > 1
@@ -302,11 +303,18 @@ def trained(resolved: dict[str, Any], folder: str, trouble: str = "", resume: bo
                 next(self.gan.generator.parameters()).data.view(-1)[0] += 1e-3
         round_(self, number)
 
+    row = RunFolder.row
+
+    def full(self: Any, values: Any) -> None:
+        if trouble == "full disk" and parallel.writes() and values["step"] in (3, 4):
+            raise OSError(28, "No space left on device")
+        row(self, values)
+
     class Notes(Console):
         def warn(self, sentence: str) -> None:
             written.append(sentence)
 
-    step.Play.round = troubled
+    step.Play.round, RunFolder.row = troubled, full  # type: ignore[method-assign]
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         console = Notes(quiet=True)
@@ -314,7 +322,7 @@ def trained(resolved: dict[str, Any], folder: str, trouble: str = "", resume: bo
     except Exception as error:
         code = f"{type(error).__name__}: {error}"
     finally:
-        step.Play.round = round_
+        step.Play.round, RunFolder.row = round_, row  # type: ignore[method-assign]
         for number, handler in before.items():
             signal.signal(number, handler)
     return {"code": code, "warnings": written, "threads": torch.get_num_threads()}

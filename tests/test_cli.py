@@ -461,6 +461,7 @@ def test_a_run_is_taken_further_by_resume(tmp_path: Path, capsys: pytest.Capture
         ([f"resume={run}"], f"resume={run}: the run is at step 4, its last; give a larger steps="),
         ([f"resume={tmp_path}"], "not a run folder, it has no config.yaml"),
         ([f"resume={run}", "loss=hinge"], "loss: cannot change when a run is resumed"),
+        ([f"resume={run}", "steps=["], "steps: '[' is not a value"),
         (["-m", f"resume={run}"], "leave -m out"),
     ]:
         assert cli.main(["train", *words]) == 2

@@ -152,6 +152,24 @@ def test_compiling_changes_rounding_alone_and_no_name(tmp_path: Path) -> None:
             torch.testing.assert_close(compiled[part][name], value, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_every_run_of_a_sweep_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch gives up a function of more than eight shapes; each run has its own."""
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        compiled.append(1)
+        return graph.forward
+
+    monkeypatch.setattr(machine, "compiled", lambda f, graphs: torch.compile(f, dynamic=False, backend=backend))
+    for width in range(1, 13):
+        game = Game(recipe(model={"g_width": width, "d_width": width}))
+        game.gan.compile()
+        before = len(compiled)
+        game.play.turn("discriminator")
+        assert len(compiled) >= before + 2, width
+
+
 def test_where_compiling_fails_a_run_goes_on_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def compiled(function: object, cuda_graphs: bool = False) -> object:
         def fails(*_: object) -> None:

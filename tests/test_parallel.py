@@ -298,6 +298,15 @@ def test_a_signal_to_one_process_stops_all_at_one_step(two: Pool, tmp_path: Path
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
 
 
+def test_rows_that_cannot_be_written_leave_the_processes_together(two: Pool, tmp_path: Path) -> None:
+    """The writer's disk is full where a checkpoint is due, of which the other knows nothing."""
+    made = {**small(log_every=1), "metric": {}}
+    assert [f["code"] for f in two(processes.trained, made, str(tmp_path / "run"), "full disk")] == [0, 0]
+    two(processes.trained, made, str(tmp_path / "whole"))
+    assert all(torch.equal(v, state(tmp_path / "whole")[k]) for k, v in state(tmp_path / "run").items())
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -351,13 +360,13 @@ class Trouble(Component):
         if step == 5 and parallel.rank() == 1:
             if self.kind == "raises":
                 raise OSError("the second process has no more room")
-            killed = self.kind == "killed"
-            os.kill(os.getpid() if killed else os.getppid(), signal.SIGKILL if killed else signal.SIGTERM)
+            number = {"killed": "SIGKILL", "stopped": "SIGTERM", "scheduler": "SIGUSR1"}[self.kind]
+            os.kill(os.getpid() if self.kind == "killed" else os.getppid(), getattr(signal, number))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["killed", "raises", "stopped"])
+@pytest.mark.parametrize("kind", ["killed", "raises", "stopped", "scheduler"])
 def test_however_a_process_ends_all_end_with_a_sentence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -367,23 +376,25 @@ def test_however_a_process_ends_all_end_with_a_sentence(
     made = {**small(steps=100_000, devices=2), "metric": {}, "imports": [str(file)]}
     made["trick"] = {"trouble": {"name": "trouble", "kind": kind}}
     started = time.monotonic()
-    if kind == "stopped":
-        assert launch.run(check(made), folder) == 128 + signal.SIGTERM
+    asked = {"stopped": signal.SIGTERM, "scheduler": signal.SIGUSR1}.get(kind)
+    if asked is not None:
+        assert launch.run(check(made), folder) == 128 + asked
     else:
         with pytest.raises(GantrickError) as failure:
             launch.run(check(made), folder)
     assert time.monotonic() - started < 100
     status = json.loads((folder / "status.json").read_text())
     assert capfd.readouterr().err == "", "what there is to say is said by whoever started them"
-    if kind == "stopped":
-        assert (status["state"], status["reason"]) == ("preempted", "stopped by SIGTERM")
+    if asked is not None:
+        assert (status["state"], status["reason"]) == ("preempted", f"stopped by {asked.name}")
         return
     assert status["state"] == "failed" and status["reason"] == str(failure.value)
     assert (
         str(failure.value)
         == {
             "killed": f"process 1 of 2 was ended by SIGKILL (out of memory?); go on with: gantrick train resume={folder}",
-            "raises": "OSError: the second process has no more room",
+            "raises": f"{folder}: the second process has no more room; training stopped at step 5; "
+            f"mend that, then go on with: gantrick train resume={folder}",
         }[kind]
     )
 

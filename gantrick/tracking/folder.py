@@ -139,10 +139,10 @@ class RunFolder:
             write_atomically(self.path / "evaluation.json", _json(report, indent=2))
 
     def picture(self, name: str) -> Path:
-        """Where a picture of this name goes, its folder made."""
+        """Where a picture of this name goes, its folder made; the run's own folder must be there."""
         path = self.path / "samples" / name
         if self.writes:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
         return path
 
     @property

@@ -263,3 +263,9 @@ def test_evaluation_and_pictures(tmp_path: Path) -> None:
     assert found == {"last": {"step": 5, "figures": {"fid/inception": 12.5, "kid/inception": None}}}
     picture = folder.picture("0000005.png")
     assert picture == folder.path / "samples" / "0000005.png" and picture.parent.is_dir() and not picture.exists()
+
+
+def test_a_picture_does_not_bring_back_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        RunFolder(tmp_path / "gone").picture("0000005.png")
+    assert not (tmp_path / "gone").exists()

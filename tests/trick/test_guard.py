@@ -195,3 +195,65 @@ def test_a_guarded_run_that_was_cut_off_ends_in_the_same_bits(tmp_path: Path, re
             [{k: v for k, v in r.items() if k not in timed} for r in rows(f)] for f in (folder, tmp_path / "alone")
         )
         assert mine == theirs
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_what_was_watched_before_a_kill_is_watched_once(
+    tmp_path: Path, registered: None, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Killed as soon as the checkpoint of a step is written: rows in a row are counted as if it had not been."""
+    made = small({"act": "roll_back", "certain": 0.0, "patience": 3, "times": 1}, steps=6, checkpoint_every=1)
+    assert run(made, tmp_path / "alone", console=Console(quiet=True)) == 0
+    assert status(tmp_path / "alone")["acts"][0]["step"] == 3
+    real = checkpoint.save_last
+
+    def killed(folder: Path, state: dict[str, Any]) -> None:
+        real(folder, state)
+        if state["step"] == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_last", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(made, tmp_path / "cut", console=Console(quiet=True))
+    assert run(made, tmp_path / "cut", console=Console(quiet=True), resume=True) == 0
+    assert status(tmp_path / "cut")["acts"] == status(tmp_path / "alone")["acts"]
+    one, two = (checkpoint.load(tmp_path / name / "checkpoints/last.pt")["gan"] for name in ("alone", "cut"))
+    for part in ("generator", "discriminator", "components"):
+        assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
+
+
+def test_weights_that_are_not_finite_never_become_the_best(tmp_path: Path, registered: None) -> None:
+    """D is broken at step 2, while the figure, of averaged weights, is better than ever."""
+
+    class Broken(Component):
+        def average(self, generator: Any, discriminator: Any) -> None:
+            Broken.moves += 1
+            if Broken.moves == 2:
+                next(discriminator.parameters()).data.fill_(math.nan)
+
+    Broken.moves = 0
+    registry.register("trick.broken")(Broken)
+    scripted([9, 5, 1, 6, 6, 6])
+    made = small({}, {"broken": {}}, "script", steps=4)
+    assert run(made, tmp_path / "run", console=Console(quiet=True)) == 0
+    report = json.loads((tmp_path / "run/evaluation.json").read_text())
+    best = checkpoint.load(tmp_path / "run/checkpoints/best.pt")
+    assert report["best"]["step"] == best["step"] == best["best"]["step"] == 1
+    assert [(act["step"], act["to_step"]) for act in status(tmp_path / "run")["acts"]] == [(2, 1)]
+
+
+def test_a_new_start_of_a_resumed_run_begins_with_the_same_weights(tmp_path: Path, registered: None) -> None:
+    """Fine-tuning, stopped before the guard begins it again: the second start has the source's weights too."""
+    scripted([9, 2, 2, 9, 3, 3, 3, 3, 3, 3])
+    source = tmp_path / "source"
+    run(small({}, steps=1, eval_every=0), source, console=Console(quiet=True))
+    more = {"init_from": str(source), "checkpoint_every": 1}
+    guard = {"act": "reseed", "worse": 3.0, "times": 1}
+    made = small(guard, metric="script", steps=4, **more)
+    run(made, tmp_path / "alone", console=Console(quiet=True))
+    assert [act["act"] for act in status(tmp_path / "alone")["acts"]] == ["reseed"]
+    run(small(guard, metric="script", steps=2, **more), tmp_path / "cut", console=Console(quiet=True))
+    assert run(made, tmp_path / "cut", console=Console(quiet=True), resume=True) == 0
+    one, two = (checkpoint.load(tmp_path / name / "checkpoints/last.pt")["gan"] for name in ("alone", "cut"))
+    assert all(torch.equal(value, two["generator"][name]) for name, value in one["generator"].items())
