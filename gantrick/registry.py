@@ -11,6 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import types
@@ -49,7 +50,7 @@ def register(label: str) -> Callable[[T], T]:
 
 def import_file(path: str | Path) -> None:
     """Runs a user's Python file once, so that its `register` decorators act. Raises ConfigError where it cannot."""
-    file = Path(path).expanduser().resolve()
+    file = Path(os.path.expanduser(path)).resolve()
     name = f"gantrick_user_{file.stem}_{abs(hash(str(file)))}"
     if name in sys.modules:
         return
