@@ -252,12 +252,17 @@ def convert(value: Any, hint: Any) -> Any:
             return value
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
+            if not -(2**63) <= value < 2**63:
+                raise ValueError(f"must be a whole number within ±2^63, not one of {len(str(abs(value)))} digits")
             return value
         if isinstance(value, float) and value.is_integer():
             return int(value)
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise ValueError(f"must be a number that floats reach, not one of {len(str(value))} digits") from None
     elif hint is str:
         if isinstance(value, str):
             return value

@@ -447,7 +447,8 @@ def rows() -> list[Row]:
             mend=freed, codes=(1,)),
         Row("the disk is full within a checkpoint", "filled inside torch.save at step 3, freed before step 5",
             "from gantrick import checkpoint\nif step == 2:\n real = checkpoint.torch.save\n"
-            " def save(state, file):\n  file.write(b'x' * 999); fill(); checkpoint.torch.save = real; real(state, file)\n"
+            " def save(state, file):\n"
+            "  file.write(b'x' * 999); fill(); checkpoint.torch.save = real; real(state, file)\n"
             " checkpoint.torch.save = save\nif step == 4: free()", disk="size=16m", says="checkpoints could not be"),
         Row("the disk is full and the run is told to stop", "filled before step 3, SIGTERM in it",
             "if step == 3: fill(); os.kill(os.getpid(), signal.SIGTERM)", disk="size=16m", mend=freed, codes=(143,)),
@@ -492,14 +493,16 @@ def rows() -> list[Row]:
         *(Row(f"{name} in step 3", "os.kill", f"if step == 2: os.kill(os.getpid(), signal.{name})", codes=(code,))
           for name, code in (("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138), ("SIGKILL", -9))),
         # several at once
-        Row("two processes resume one run", "both at the same moment", "if step == 2: os.kill(os.getpid(), 15)", two=True),
+        Row("two processes resume one run", "both at the same moment", "if step == 2: os.kill(os.getpid(), 15)",
+            two=True),
         Row("HOME is missing", "not in the environment", environment={"HOME": "-"}, words=["wandb.mode=auto"]),
         Row("HOME cannot be written to", "HOME=/proc/none", environment={"HOME": "/proc/none"},
             words=["wandb.mode=auto"]),
         # data
         *(Row(f"a picture: {what}", "among 48 good ones", words=[*folder],
               before=lambda f, what=what: pictures(f, what), mend=whole_again, codes=codes, resumes=0 in codes)
-          for what, codes in (("zero bytes", (1, 2)), ("truncated", (1, 2)), ("no picture", (1, 2)), ("16 bits", (0, 1, 2)),
+          for what, codes in (("zero bytes", (1, 2)), ("truncated", (1, 2)), ("no picture", (1, 2)),
+                              ("16 bits", (0, 1, 2)),
                               ("palette", (0,)), ("alpha", (0,)), ("a folder called .png", (0, 2)))),
         Row("pictures vanish while they are streamed", "all unlinked before step 2", "if step == 2:\n"
             " for p in Path('pictures').glob('*.png'): p.unlink()", words=streamed, before=pictures, codes=(1,),
@@ -540,7 +543,8 @@ def rows() -> list[Row]:
             after=appended('{"step": 3, \n{"step": 3}\n'), mend=restored("metrics.jsonl")),
         Row("a line of metrics.jsonl is no row", "a number, and a step that is a word", base=True, codes=(1, 2),
             after=appended('{"step": "three"}\n'), mend=restored("metrics.jsonl")),
-        Row("metrics.jsonl ends within a line", "as a killed process leaves it", base=True, after=appended('{"step": 4, "d')),
+        Row("metrics.jsonl ends within a line", "as a killed process leaves it", base=True,
+            after=appended('{"step": 4, "d')),
         # older versions
         Row("a config with an unknown key", "as an older version may have written", base=True, codes=(2,),
             after=lambda run: (kept("config.yaml")(run), restored("config.yaml")(run),
@@ -558,12 +562,14 @@ def rows() -> list[Row]:
         found.append(
             Row(f"a checkpoint without {missing!r}", "as an older version may have written", base=True,
                 codes=(0,) if fine else (0, 1, 2),
-                after=lambda run, m=missing: (kept(*only, old)(run), restored(old)(run), rewrite(old, lambda s: s.pop(m))(run)),
+                after=lambda run, m=missing: (kept(*only, old)(run), restored(old)(run),
+                                              rewrite(old, lambda s: s.pop(m))(run)),
                 mend=restored(old))
         )  # fmt: skip
     found += [
         Row("a checkpoint of another format", 'its "format" is 99', base=True, codes=(1, 2), mend=restored(old),
-            after=lambda run: (kept(*only, old)(run), restored(old)(run), rewrite(old, lambda s: s.update(format=99))(run))),
+            after=lambda run: (kept(*only, old)(run), restored(old)(run),
+                               rewrite(old, lambda s: s.update(format=99))(run))),
         Row("a checkpoint of another model", "a weight of another shape", base=True, codes=(1, 2), mend=restored(old),
             after=lambda run: (kept(*only, old)(run), restored(old)(run),
                                rewrite(old, lambda s: s["gan"].update(generator={}))(run))),

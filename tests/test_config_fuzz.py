@@ -52,7 +52,7 @@ NUMBERS = [
 WORDS = [
     "true", "false", "yes", "null", "~", "auto", "''", "' '", "abc", "σ", "画像", "'\U0001f600'", "'a b'", "'%'", "../..", "/dev/null",
     "'\\0'", "${seed}", "${nothing}", "${oc.env:NOTHING}", "${oc.env:HOME}", "${gantrick.times:1,x}", "${", "'${'", "???",
-    "cuda:99", "mps", "cpu", "float32", "fp16", "~nobody/x", "[]", "[1]", "[a,b]", "[[1],[2]]", "[null]", "[1,2,3]", "{}", "{a:1}",
+    "cuda:99", "mps", "cpu", "float32", "fp16", "'~nobody/x'", "[]", "[1]", "[a,b]", "[[1],[2]]", "[null]", "[1,2,3]", "{}", "{a:1}",
     "{1:2}", "{name:hinge}", "[{a:1}]", "[", "]", "{", "(", "a,b", "1,2", "range(3)", "choice(1,2)", "choice()", "interval(0,1)",
     "glob(*)", "sort(1)", "$", "=", "", "a=b", "'", '"', ",", "a:b", "a: b", "!!python/object:os.system", "&a", "*a", "\t", "\n", "@x",
 ]  # fmt: skip

@@ -182,3 +182,20 @@ def test_a_job_whose_status_is_garbage_did_not_finish(tmp_path: Path) -> None:
     assert [told.partition(" (")[0] for told in train.failures(tmp_path)] == [
         f"job {number}: status.json cannot be read" for number in "123"
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("steps=1" + "0" * 40, "steps: must be a whole number within ±2^63, not one of 41 digits"),
+        ("optimizer.final=1" + "0" * 400, "optimizer.final: must be a number that floats reach, not one of 401 digits"),
+        ("model.g_width=100000000000", "model: dcgan has a layer larger than any tensor can be; lower its widths"),
+        (
+            "model.z_size=9223372036854775807",
+            "model: dcgan has a layer larger than any tensor can be; lower its widths",
+        ),
+    ],
+)
+def test_numbers_beyond_what_machines_count(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", word]) == 2
+    assert capsys.readouterr().err.startswith(f"gantrick plan: error: {said}")
