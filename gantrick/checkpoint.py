@@ -96,7 +96,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise GantrickError(f"{path}: there is no such checkpoint; name a run folder that has been trained") from None
     except Exception as error:  # a spoilt file fails in many ways, all of them this one
         raise GantrickError(f"{path}: not a readable checkpoint ({type(error).__name__}); take another one") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not {"gan", "step"} <= state.keys():
         raise GantrickError(f"{path}: not a checkpoint of this version of gantrick; use the version that wrote it")
     return state
 

@@ -56,7 +56,7 @@ def config_dir() -> Path:
 def search_dirs() -> list[str]:
     """The folders of GANTRICK_CONFIG_PATH, absolute."""
     named = os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep)
-    return [str(Path(folder).expanduser().resolve()) for folder in named if folder]
+    return [str(Path(os.path.expanduser(folder)).resolve()) for folder in named if folder]
 
 
 # What a config may refer to. Named functions, as launchers send them to other processes.
@@ -104,7 +104,7 @@ def flags_first(words: Iterable[str]) -> list[str]:
             left.insert(0, value)
         flags.append(word)
         if word in ("-cp", "--config-path") and left:
-            flags.append(str(Path(left.pop(0)).expanduser().resolve()))  # Hydra's start is the package's folder
+            flags.append(str(Path(os.path.expanduser(left.pop(0))).resolve()))  # Hydra's start is the package's folder
         elif word in VALUED and left:
             flags.append(left.pop(0))
         elif word in ("-i", "--info"):
@@ -176,8 +176,8 @@ def composer(
     config_dirs: Iterable[str | Path] = (), config_name: str = CONFIG_NAME, config_path: str | None = None
 ) -> Iterator[Composer]:
     """Hydra, set up for composing. Raises ConfigError where a folder of configs is not there."""
-    extra = tuple(str(Path(folder).expanduser().resolve()) for folder in config_dirs)
-    main = Path(config_path).expanduser().resolve() if config_path else config_dir()
+    extra = tuple(str(Path(os.path.expanduser(folder)).resolve()) for folder in config_dirs)
+    main = Path(os.path.expanduser(config_path)).resolve() if config_path else config_dir()
     wanted = [("--config-path", str(main)), *(("--config-dir", folder) for folder in extra)]
     wanted += [(SEARCH_VARIABLE, folder) for folder in search_dirs()]
     gone = [(source, folder) for source, folder in wanted if not os.path.isdir(folder)]

@@ -183,7 +183,14 @@ def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
     if settings.channels_last is True and not assembly.spec.data.is_image:
         faults.append("channels_last: the data are points, which have no channels; leave it at auto")
     with torch.device("meta"):  # shapes only: nothing is allocated
-        networks = _networks(assembly, initialise=False)
+        try:
+            networks = _networks(assembly, initialise=False)
+        except (RuntimeError, TypeError) as error:
+            if "overflow" not in str(error).lower():
+                raise
+            raise ConfigError(
+                f"model: {recipe.model.name} has a layer larger than any tensor can be; lower its widths, or z_size"
+            ) from error
     faults += transfer.freeze(networks, settings.freeze)
     if settings.init_from is not None and not resumed:
         faults += transfer.read(settings.init_from, settings.init_take).fit(networks)

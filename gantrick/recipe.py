@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -267,7 +268,7 @@ def check(config: Mapping[str, Any]) -> Recipe:
             registry.import_file(file)
         except ConfigError as error:
             faults += error.faults
-    files = [str(Path(file).expanduser().absolute()) for file in imports]  # a run folder is opened from anywhere
+    files = [str(Path(os.path.expanduser(file)).absolute()) for file in imports]  # a run folder is opened from anywhere
     single: dict[str, Part] = {}
     for group in SINGLE:
         part, found = _part(group, group, config.get(group))
@@ -344,7 +345,8 @@ def recorded(folder: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     for key, value in (changes or {}).items():
         group, _, name = key.rpartition(".")
         if group:
-            resolved[group] = {**(resolved.get(group) or {}), name: value}
+            there = resolved.get(group)
+            resolved[group] = {**(there if isinstance(there, Mapping) else {}), name: value}
         else:
             resolved[key] = value
     try:

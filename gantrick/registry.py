@@ -11,6 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import types
@@ -49,7 +50,7 @@ def register(label: str) -> Callable[[T], T]:
 
 def import_file(path: str | Path) -> None:
     """Runs a user's Python file once, so that its `register` decorators act. Raises ConfigError where it cannot."""
-    file = Path(path).expanduser().resolve()
+    file = Path(os.path.expanduser(path)).resolve()
     name = f"gantrick_user_{file.stem}_{abs(hash(str(file)))}"
     if name in sys.modules:
         return
@@ -251,12 +252,17 @@ def convert(value: Any, hint: Any) -> Any:
             return value
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
+            if not -(2**63) <= value < 2**63:
+                raise ValueError(f"must be a whole number within ±2^63, not one of {len(str(abs(value)))} digits")
             return value
         if isinstance(value, float) and value.is_integer():
             return int(value)
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise ValueError(f"must be a number that floats reach, not one of {len(str(value))} digits") from None
     elif hint is str:
         if isinstance(value, str):
             return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,7 +118,7 @@ class Trained:
 
 def load(run: str | Path, which: str = "best", device: str = "auto") -> Trained:
     """The run in a folder, at its best or last checkpoint. Raises GantrickError naming what is missing."""
-    folder = Path(run).expanduser()
+    folder = Path(os.path.expanduser(run))
     recipe = recorded(folder)
     path = folder / "checkpoints" / f"{which}.pt"
     if which == "best" and not path.is_file():

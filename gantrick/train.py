@@ -196,7 +196,7 @@ def _to_resume(overrides: Sequence[str], multirun: bool) -> tuple[Path, dict[str
     if multirun:
         raise ConfigError("resume: a sweep knows its jobs; leave -m out, as in gantrick train resume=SWEEP")
     changes = dict(word.partition("=")[::2] for word in overrides)
-    folder = Path(changes.pop("resume")).expanduser()
+    folder = Path(os.path.expanduser(changes.pop("resume")))
     refused = [key for key in changes if key not in CHANGEABLE]
     if refused:
         raise ConfigError(
@@ -276,9 +276,13 @@ def failures(sweep: Path) -> list[str]:
     """Why jobs of a sweep did not finish, as their folders tell; a process that was killed has left `running`."""
     found = []
     for file in sorted(sweep.glob("**/status.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
-        status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if status["state"] != "finished":
-            reason = status["reason"] or f"ended while {status['state']}"
+        try:
+            status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            state, reason = status["state"], status["reason"]
+        except (OSError, ValueError, KeyError, TypeError):
+            state, reason = "unknown", f"{file.name} cannot be read"
+        if state != "finished":
+            reason = reason or f"ended while {state}"
             found.append(f"job {file.parent.relative_to(sweep)}: {reason} (see {file.parent})")
     return found
 

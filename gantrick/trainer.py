@@ -128,6 +128,7 @@ class Trainer:
         self.saved: dict[str, Any] | None = None  # the state that a resumed run goes on from
         self.source: transfer.Source | None = None  # of the weights that a new run begins with
         self.resumed = resume
+        self._seen = _stamp(folder)  # of the state that this process knows of
         if resume:
             self.saved = checkpoint.latest(folder / "checkpoints", self.console.warn)
             finished = (
@@ -180,6 +181,11 @@ class Trainer:
     def run(self, command: str | None = None) -> int:
         """Trains to the last step. Returns the exit code; the folder tells how it ended whatever happens."""
         with self.folder.claimed():
+            if parallel.writes() and _stamp(self.folder.path) != self._seen:
+                raise GantrickError(
+                    f"{self.folder.path}: another process has trained this run since this one looked at it; if it is "
+                    f"to go on from there: gantrick train resume={self.folder.path}"
+                )
             code = self._run(command)
         self._hand_back()
         return code
@@ -522,20 +528,23 @@ class Trainer:
         _, weights = generator_of(self.gan)
         for key, metric in self.assembly.metrics.items():
             try:
+                pictures = self.folder.picture("x").parent if parallel.writes() else None
+                judging = Judging(self, self.step, pictures, weights, self.cache)
                 with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")), parallel.together():
                     pictures = self.folder.picture("x").parent if parallel.writes() else None
                     judging = Judging(self, self.step, pictures, weights, self.cache)
                     with parallel.alone():
                         self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
                     found = metric.evaluate(judging)
+                values = {name: float(value) for name, value in found.values.items()}
+                protocol = json.loads(json.dumps(dict(found.protocol), default=str))  # plain: it goes into a checkpoint
             except parallel.Lost:
                 raise
             except Exception as error:
                 self.console.warn(f"metric.{key}: no figure at step {self.step}: {type(error).__name__}: {error}")
                 continue
-            figures |= {name: float(value) for name, value in found.values.items()}
-            protocol = json.loads(json.dumps(dict(found.protocol), default=str))  # plain: it goes into a checkpoint
-            protocols |= dict.fromkeys(found.values, protocol)
+            figures |= values
+            protocols |= dict.fromkeys(values, protocol)
             for picture in found.pictures:
                 if self.wandb is not None:
                     self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
@@ -650,9 +659,15 @@ class Trainer:
         self.step = state["step"]
 
     def _load(self, state: dict[str, Any]) -> None:
-        try:
+        with self._fitting():
             self.gan.load_state_dict(state)
-        except (KeyError, RuntimeError, ValueError) as error:
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """What a checkpoint lacks, or has in another form, is told. Raises GantrickError."""
+        try:
+            yield
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise GantrickError(
                 f"{self.folder.path}: its checkpoint does not fit its config ({_first_line(error)}); go on with the "
                 f"version of gantrick that environment.json names, or start a new run with init_from={self.folder.path}"
@@ -661,15 +676,17 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         """Everything as it was when the checkpoint was written; rows of later steps are dropped."""
         self._load(state["gan"])
-        self.latent_stream.set_state(state["latents"])
-        self.feed.load_state_dict(state["feed"])
-        for name, (_, feed) in self.extra.items():
-            feed.load_state_dict(state["extra"][name])
-        self.meter.load_state_dict(state["meter"], self.device)
-        self.images, self.seconds = state["images"], state["seconds"]
-        self.last, self._latest, self._logged = state["last"], state["latest"], tuple(state["logged"])
-        self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
-        self.best.figures = state["best"]["figures"]
+        with self._fitting():
+            self.latent_stream.set_state(state["latents"])
+            self.feed.load_state_dict(state["feed"])
+            for name, (_, feed) in self.extra.items():
+                feed.load_state_dict(state["extra"][name])
+            self.meter.load_state_dict(state["meter"], self.device)
+            self.images, self.seconds = state["images"], state["seconds"]
+            self.last, self._latest, self._logged = state["last"], state["latest"], tuple(state["logged"])
+            self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
+            self.best.figures = state["best"]["figures"]
+            random = state["random"]
         self.folder.cut(self.step)
         before, now = state.get("processes", 1), parallel.world()
         if before != now:
@@ -682,7 +699,7 @@ class Trainer:
             if parallel.writes():
                 left_over.unlink(missing_ok=True)  # of a process that was killed while it wrote
         self._status("running")
-        checkpoint.restore_random_states(state["random"], self.device)
+        checkpoint.restore_random_states(random, self.device)
 
     def _preempted(self) -> int:
         name = signal.Signals(self.stopped_by or signal.SIGTERM).name
@@ -831,7 +848,7 @@ class Trainer:
             job_type="train",
             tags=recipe.tags,
             config=recipe.resolved,
-            run_id=None if self.saved is None else self.saved["wandb"],
+            run_id=None if self.saved is None else self.saved.get("wandb"),
             warn=self.console.warn,
         )
         self.wandb.start()
@@ -867,6 +884,13 @@ class Trainer:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[min(1, len(lines) - 1)] if lines else 'no more is known'}"
+
+
+def _stamp(folder: Path) -> int | None:
+    """When a folder's last checkpoint was written."""
+    with suppress(OSError):
+        return (folder / "checkpoints" / "last.pt").stat().st_mtime_ns
+    return None
 
 
 def _own(latents: Latents) -> Latents:

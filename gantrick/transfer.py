@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -64,7 +65,7 @@ def read(source: str, take: Sequence[str]) -> Source:
 
     Raises ConfigError where there is none, or where a pattern names nothing.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
         folder = path / "checkpoints"
         path = folder / "best.pt" if (folder / "best.pt").is_file() else folder / "last.pt"

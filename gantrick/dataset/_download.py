@@ -14,7 +14,7 @@ from gantrick.types import ConfigError
 
 def data_root(root: str | None) -> Path:
     """The folder of downloaded data: `root`, else $GANTRICK_DATA, else ~/.cache/gantrick-data."""
-    return Path(root or os.environ.get("GANTRICK_DATA") or "~/.cache/gantrick-data").expanduser()
+    return Path(os.path.expanduser(root or os.environ.get("GANTRICK_DATA") or "~/.cache/gantrick-data"))
 
 
 def obtain(who: str, kind: Any, root: Path, download: bool, archives: str | None, remedy: str, **which: Any) -> Any:
@@ -68,7 +68,7 @@ def placed(who: str, path: str | None, *places: str, source: str) -> Path:
     Raises ConfigError that says where the data come from and where to put them.
     """
     if path is not None:
-        return Path(path).expanduser()  # whoever lists it says what is wrong
+        return Path(os.path.expanduser(path))  # whoever lists it says what is wrong
     root = data_root(None)
     for place in places:
         for found in (root / place, root / f"{place}.zip"):

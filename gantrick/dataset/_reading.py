@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -25,7 +26,7 @@ def read(dataset: Dataset, split: Literal["train", "test"] = "train") -> Samples
     samples = dataset.load(split)
     if split == "train":
         if how.weights is not None:
-            samples = replace(samples, weights=_weights(Path(how.weights).expanduser(), len(samples)))
+            samples = replace(samples, weights=_weights(Path(os.path.expanduser(how.weights)), len(samples)))
         if how.limit is not None:
             samples = _limited(samples, how.limit)
         if samples.weights is not None and not bool(samples.weights.any()):

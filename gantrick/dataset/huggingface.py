@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +99,7 @@ class Huggingface(Dataset):
                 'pip install "gantrick[huggingface]"'
             ) from error
         try:
-            folder = Path(self.path).expanduser()
+            folder = Path(os.path.expanduser(self.path))
             if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
                 found: Any = datasets.load_from_disk(str(folder))
                 if isinstance(found, datasets.DatasetDict):

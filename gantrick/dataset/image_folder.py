@@ -39,7 +39,7 @@ class ImageFolder(Dataset):
         skip_corrupt: bool = False,
         flip: bool = False,
     ):
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         self.size = size
         self.channels = channels
         self.crop = crop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,7 @@ class Imagenet(Dataset):
 
     @property
     def _home(self) -> Path:
-        return Path(self.path).expanduser() if self.path else data_root(None) / "imagenet"
+        return Path(os.path.expanduser(self.path)) if self.path else data_root(None) / "imagenet"
 
     def load(self, split: Literal["train", "test"] = "train") -> Samples:
         known, path, names, labels = self._part("train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ class Npz(Dataset):
         held_out: Rate = 0.0,
         flip: bool = False,
     ):
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         self.images = images
         self.labels = labels
         self.held_out = held_out

@@ -157,7 +157,10 @@ class RunFolder:
         lines = []
         for number, line in enumerate(text[: text.rfind(b"\n") + 1].splitlines(keepends=True), 1):
             try:
-                lines.append((line.decode(), dict(json.loads(line))))
+                row = dict(json.loads(line))
+                if not isinstance(row.get("step", 0), int):
+                    raise ValueError("a step is a whole number")
+                lines.append((line.decode(), row))
             except (ValueError, TypeError):
                 raise GantrickError(f"{self._metrics}:{number}: not a row of JSON; remove the line") from None
         return lines
@@ -172,6 +175,8 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say of which file
     finally:
         partial.unlink(missing_ok=True)
 

@@ -186,7 +186,7 @@ def has_key(settings: Any) -> bool:
     for path in [Path(given)] if given else [Path("~/.netrc"), Path("~/_netrc")]:
         try:
             entries = netrc.netrc(path.expanduser())
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, RuntimeError, netrc.NetrcParseError):  # RuntimeError: nobody's home is known
             continue
         if any(entry is not None and entry[2] for entry in map(entries.authenticators, hosts)):
             return True

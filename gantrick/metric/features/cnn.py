@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,7 +88,7 @@ Net = TypeVar("Net", bound=SmallCNN)
 
 def load(kind: type[Net], weights: str | None) -> Net:
     """A `kind` with the weights of the file `weights`, or with the shipped ones."""
-    path = Path(weights).expanduser() if weights else WEIGHTS / f"{kind.name}.pt"
+    path = Path(os.path.expanduser(weights)) if weights else WEIGHTS / f"{kind.name}.pt"
     if not path.is_file():
         remedy = "give an existing file or leave the weights unset" if weights else "reinstall gantrick"
         raise MissingWeights(f"{kind.name} found no weights at {path}; {remedy}")

@@ -7,6 +7,7 @@ The weights are those of TensorFlow's 2015-12-05 Inception as ported by pytorch-
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import sys
 from pathlib import Path
@@ -88,7 +89,7 @@ class Inception(Extractor):
 def locate(weights: str | None) -> Path:
     """The weights' file: `weights`, else torch.hub's copy, else a download; MissingWeights if all fail."""
     if weights:
-        path = Path(weights).expanduser()
+        path = Path(os.path.expanduser(weights))
         if not path.is_file():
             raise MissingWeights(f"inception found no weights at {path}; set metric.fid.weights=PATH to a file")
         return path
