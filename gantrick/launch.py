@@ -39,8 +39,9 @@ def run(
         return trainer.run(recipe, folder, command=command, sweep=sweep, resume=resume)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=parallel.ANSWER)
     given = {"folder": str(folder), "command": command, "sweep": sweep, "resume": resume, "resolved": recipe.resolved}
-    with _started(recipe.settings.devices, store.port, json.dumps(given).encode()) as processes:
-        _watch(processes, store, folder)
+    signals: list[int] = []  # that were handed on
+    with _started(recipe.settings.devices, store.port, json.dumps(given).encode(), signals) as processes:
+        _watch(processes, store, folder, signals)
     codes = [process.returncode for process in processes]
     if store.check([parallel.FAILURE]):
         failure = json.loads(store.get(parallel.FAILURE))
@@ -48,16 +49,17 @@ def run(
         if failure["code"] == 2:
             raise ConfigError(*failure["reason"].splitlines())
         raise GantrickError(failure["reason"])
-    return next((code for code in codes if code), 0)
+    return 128 + signals[0] if signals and any(codes) else next((code for code in codes if code), 0)
 
 
 @contextmanager
-def _started(count: int, port: int, given: bytes) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _started(count: int, port: int, given: bytes, signals: list[int]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """The processes, each in a session of its own: a Ctrl-C reaches this process, which hands it on once."""
     threads = str(max(1, (os.cpu_count() or 1) // count))
     processes: list[subprocess.Popen[bytes]] = []
 
     def hand_on(number: int, frame: Any) -> None:
+        signals.append(number)
         for process in processes:
             process.send_signal(number)
 
@@ -98,7 +100,7 @@ def _started(count: int, port: int, given: bytes) -> Iterator[list[subprocess.Po
             signal.signal(number, handler)
 
 
-def _watch(processes: Sequence[subprocess.Popen[bytes]], store: Store, folder: Path) -> None:
+def _watch(processes: Sequence[subprocess.Popen[bytes]], store: Store, folder: Path, signals: Sequence[int]) -> None:
     """Returns when all have ended: by themselves, or within twice GRACE of the first that failed."""
     until = float("inf")
     asked = False
@@ -106,7 +108,7 @@ def _watch(processes: Sequence[subprocess.Popen[bytes]], store: Store, folder: P
         for rank, process in enumerate(processes):
             if process.returncode and until == float("inf"):
                 until = time.monotonic() + GRACE
-                if process.returncode < 0:  # it could not say so itself
+                if process.returncode < 0 and not signals:  # it could not say so itself
                     name = signal.Signals(-process.returncode).name
                     reason = f"process {rank} of {len(processes)} was ended by {name}"
                     reason += " (out of memory?)" if name == "SIGKILL" else ""

@@ -634,6 +634,8 @@ class Trainer:
 
     def _compare(self) -> None:
         """The processes of a run hold the same weights, statistics and random states, bit for bit."""
+        if parallel.world() == 1:
+            return
         names = {"generator": self.gan.generator, "discriminator": self.gan.discriminator, "parts": self.gan.components}
         tensors = {f"{k}.{n}": t for k, part in names.items() for n, t in part.state_dict().items()}
         tensors |= {f"random numbers ({k})": t for k, t in checkpoint.random_states(self.device).items()}
