@@ -354,7 +354,7 @@ def restored(*names: str) -> Callable[[Path], None]:
     return act
 
 
-def garbage(name: str, content: bytes = b"\x00\xffgarbage {[") -> Callable[[Path], None]:
+def garbage(name: str, content: bytes = b"\x00\xffgarbage {[\n") -> Callable[[Path], None]:
     def act(run: Path) -> None:
         kept(name)(run)
         (run / name).write_bytes(content)
