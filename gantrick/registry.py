@@ -251,12 +251,13 @@ def convert(value: Any, hint: Any) -> Any:
         if isinstance(value, bool):
             return value
     elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            if not -(2**63) <= value < 2**63:
-                raise ValueError(f"must be a whole number within ±2^63, not one of {len(str(abs(value)))} digits")
-            return value
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
+        if (isinstance(value, int) and not isinstance(value, bool)) or (
+            isinstance(value, float) and value.is_integer()
+        ):
+            whole = int(value)
+            if not -(2**63) <= whole < 2**63:
+                raise ValueError(f"must be a whole number within ±2^63, not one of {len(str(abs(whole)))} digits")
+            return whole
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             try:

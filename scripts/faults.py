@@ -354,7 +354,7 @@ def restored(*names: str) -> Callable[[Path], None]:
     return act
 
 
-def garbage(name: str, content: bytes = b"\x00\xffgarbage {[") -> Callable[[Path], None]:
+def garbage(name: str, content: bytes = b"\x00\xffgarbage {[\n") -> Callable[[Path], None]:
     def act(run: Path) -> None:
         kept(name)(run)
         (run / name).write_bytes(content)
@@ -620,9 +620,11 @@ def main() -> None:
             return f"| {numbered[1].title} | {numbered[1].how} | | | | {type(error).__name__}: {error} |", False
 
     with ThreadPoolExecutor(asked.jobs) as pool:
-        found = list(pool.map(one, enumerate(chosen)))
-    print("| fault | how | what the user sees | exit code | left; resume | |\n|---|---|---|---|---|---|")
-    print("\n".join(line for line, _ in found))
+        print("| fault | how | what the user sees | exit code | left; resume | |\n|---|---|---|---|---|---|")
+        found = []
+        for line, good in pool.map(one, enumerate(chosen)):
+            print(line, flush=True)
+            found.append((line, good))
     bad = sum(not good for _, good in found)
     print(f"\n{len(found)} faults, {bad} of them bad, {time.monotonic() - started:.0f} s.")
     if out:

@@ -115,8 +115,11 @@ def test_what_is_refused(hint: Any, value: Any, sentence: str) -> None:
 @given(st.integers() | st.floats() | st.booleans() | st.text(max_size=5) | st.none())
 def test_an_integer_is_one_or_is_refused(value: Any) -> None:
     whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and value % 1 == 0
-    if whole and abs(value) != float("inf"):
+    if whole and abs(value) != float("inf") and -(2**63) <= value < 2**63:
         assert registry.convert(value, int) == value
+    elif whole and abs(value) != float("inf"):
+        with pytest.raises(ValueError, match=r"^must be a whole number within ±2\^63, not one of \d+ digits$"):
+            registry.convert(value, int)
     else:
         with pytest.raises(ValueError, match=r"^must be a whole number, not "):
             registry.convert(value, int)
