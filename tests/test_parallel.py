@@ -277,6 +277,7 @@ def test_trouble_in_one_process_ends_all_with_one_sentence(
 
 
 def test_random_numbers_of_a_share_alone_are_warned_of(two: Pool, tmp_path: Path) -> None:
+    processes.register()
     made = small(steps=1, trick={"stray": {}, "instance_noise": {}}, loss="wgan", regularizer={"gp": {}, "ct": {}})
     first, _ = two(processes.trained, {**made, "metric": {}}, str(tmp_path / "run"))
     sentence = (
