@@ -25,6 +25,7 @@ DEVICE = torch.device("cpu")
 def state(value: float) -> dict[str, Any]:
     return {
         "step": int(value),
+        "gan": {},
         "weights": torch.full((1000,), value),
         "nested": {"list": [1, 2.5, None, "text"], "yes": True},
     }
@@ -45,7 +46,9 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_a_gan_comes_back_bit_for_bit(tmp_path: Path) -> None:
     made = recipe("wgan", {"gp": {}}, {"ema": {}, "spectral_norm": {}, "instance_noise": {}})
     one, two = Game(made).rounds(3), Game(made, seed=4)
-    checkpoint.save(tmp_path / "last.pt", {"gan": one.gan.state_dict(), "random": checkpoint.random_states(DEVICE)})
+    checkpoint.save(
+        tmp_path / "last.pt", {"step": 3, "gan": one.gan.state_dict(), "random": checkpoint.random_states(DEVICE)}
+    )
     read = checkpoint.load(tmp_path / "last.pt", DEVICE)
     two.gan.load_state_dict(read["gan"])
     assert equal(one.state(), two.state())
@@ -87,7 +90,7 @@ def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 module, name = where.split()[-1].split(".")
 setattr({"os": os, "torch": torch}[module], name, die)
-checkpoint.save(Path(sys.argv[1]), {"step": 2, "weights": torch.full((1000,), 2.0), "nested": {}})
+checkpoint.save(Path(sys.argv[1]), {"step": 2, "gan": {}, "weights": torch.full((1000,), 2.0), "nested": {}})
 """
 
 
