@@ -9,11 +9,14 @@ made of the fastest turns of each, which a busy machine disturbs least.
 
     pip install --no-deps --target /somewhere torch-mimicry
     OMP_NUM_THREADS=2 PYTHONPATH=/somewhere python scripts/bench/train_step.py --rounds 5
+
+On a machine that others use: OMP_NUM_THREADS=1 … --clock cpu --d-steps 1, whose last column is whole steps of five.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -33,11 +36,12 @@ from gantrick.gan import resolve_device
 from gantrick.types import DataShape
 
 BATCH, D_STEPS = 64, 5
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 GAMES = {"sngan": ("SNGAN", ["loss=hinge", "trick=[spectral_norm]"]), "wgan_gp": ("WGANGP", ["loss=wgan_gp"])}
 
 
 def recipe(game: str, size: int, device: str, **options: Any) -> Any:
-    words = ["dataset=cifar10", "model=sngan_resnet", *GAMES[game][1], f"d_steps={D_STEPS}", f"batch_size={BATCH}"]
+    words = ["dataset=cifar10", "model=sngan_resnet", *GAMES[game][1], f"batch_size={BATCH}"]
     words += ["optimizer=adam", "optimizer.lr=2e-4", "optimizer.betas=[0.0,0.9]", f"device={device}", "log_every=1"]
     words += [f"model.pool={'sum' if game == 'sngan' else 'mean'}"]
     made = compose([*words, *(f"{key}={value}" for key, value in options.items())])
@@ -47,13 +51,14 @@ def recipe(game: str, size: int, device: str, **options: Any) -> Any:
 class Turns:
     """Seconds of turns by player. The sum of the fastest is the step that nothing disturbed, on a busy machine too."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: str) -> None:
+        self.clock = CLOCKS[clock]
         self.found: dict[str, list[float]] = {"d": [], "g": []}
 
     def time(self, player: str, turn: Callable[[], Any]) -> None:
-        started = time.perf_counter()
+        started = self.clock()
         turn()
-        self.found[player].append(time.perf_counter() - started)
+        self.found[player].append(self.clock() - started)
 
     @property
     def fastest(self) -> float:
@@ -63,12 +68,12 @@ class Turns:
 class Theirs:
     """mimicry's networks, moved by their own train_step on batches from the same kind of feed."""
 
-    def __init__(self, game: str, size: int, feed: Any, device: torch.device):
+    def __init__(self, game: str, size: int, feed: Any, device: torch.device, d_steps: int, clock: str = "wall"):
         nets = mimicry.load(game)
         self.g: Any = getattr(nets, f"{GAMES[game][0]}Generator{size}")().to(device)
         self.d: Any = getattr(nets, f"{GAMES[game][0]}Discriminator{size}")().to(device)
         self.optimizers = [torch.optim.Adam(n.parameters(), 2e-4, betas=(0.0, 0.9)) for n in (self.d, self.g)]
-        self.feed, self.device, self.turns = feed, device, Turns()
+        self.feed, self.device, self.d_steps, self.turns = feed, device, d_steps, Turns(clock)
 
     def turn(self, player: str, log: Any) -> None:
         if player == "d":
@@ -79,18 +84,21 @@ class Theirs:
 
     def move(self) -> None:
         log = mimicry.MetricLog()
-        for player in "ddddd"[:D_STEPS] + "g":
+        for player in "d" * self.d_steps + "g":
             self.turns.time(player, lambda player=player: self.turn(player, log))  # type: ignore[misc]
 
 
-def their_process(pipe: Any, game: str, size: int, name: str, threads: int, steps: int) -> None:
+def their_process(
+    pipe: Any, game: str, size: int, name: str, threads: int, steps: int, d_steps: int, clock: str
+) -> None:
     """mimicry in a process of its own, with the system's memory as it finds it: a step a message."""
     torch.set_num_threads(threads)
     device = torch.device(name)
     data = bench.MadeUp(Images(DataShape((3, size, size), 10)))
-    theirs = Theirs(game, size, Feed(data.load(), device, 0), device)
-    while pipe.recv():
-        pipe.send((bench.seconds(theirs.move, device, steps), theirs.turns.fastest))
+    theirs = Theirs(game, size, Feed(data.load(), device, 0), device, d_steps, clock)
+    with contextlib.suppress(EOFError):  # whoever asked is gone
+        while pipe.recv():
+            pipe.send((bench.seconds(theirs.move, device, steps), theirs.turns.fastest))
 
 
 @dataclass
@@ -160,15 +168,20 @@ def contest(game: str, size: int, arguments: argparse.Namespace, device: torch.d
                 }
     if arguments.only:
         rows = {name: row for name, row in rows.items() if arguments.only in name}
-    running = {name: bench.Running(recipe(game, size, str(device), **options)) for name, options in rows.items()}
+    running = {
+        name: bench.Running(recipe(game, size, str(device), d_steps=arguments.d_steps, **options))
+        for name, options in rows.items()
+    }
     first = next(iter(running.values())).trainer
     bilinear = next((run for name, run in running.items() if "bilinear, float32" in name), None)
-    difference = check(Theirs(game, size, first.feed, device), bilinear) if bilinear else None
-    theirs = TheirProcess(game, size, str(device), torch.get_num_threads(), arguments.steps)
+    difference = check(Theirs(game, size, first.feed, device, 1), bilinear) if bilinear else None
+    theirs = TheirProcess(
+        game, size, str(device), torch.get_num_threads(), arguments.steps, arguments.d_steps, arguments.clock
+    )
     turns: dict[str, Any] = {"mimicry, float32": theirs}
     if device.type == "cpu":  # on a GPU it would have to be waited for after each
         for name, run in running.items():
-            turns[name] = times = Turns()
+            turns[name] = times = Turns(arguments.clock)
             play, turn = run.trainer.play, run.trainer.play.turn
             play.turn = lambda player, times=times, turn=turn: times.time(player[0], lambda: turn(player))  # type: ignore[method-assign,misc]
 
@@ -190,7 +203,7 @@ def contest(game: str, size: int, arguments: argparse.Namespace, device: torch.d
                 "best_ratio": theirs.fastest / turns[name].fastest if device.type == "cpu" else min(base) / min(values),
                 "low": min(ratios),
                 "high": max(ratios),
-                "images_per_second": BATCH * D_STEPS / statistics.median(values),
+                "images_per_second": BATCH * arguments.d_steps / statistics.median(values),
             }
         )
     return {"game": game, "size": size, "difference": difference, "rows": table}
@@ -205,6 +218,10 @@ def main() -> int:
     parser.add_argument("--game", choices=sorted(GAMES), nargs="*", default=["sngan", "wgan_gp"])
     parser.add_argument("--only", help="only rows whose name has this in it")
     parser.add_argument("--compile", action="store_true", help="compiled rows on a CPU too")
+    parser.add_argument("--d-steps", type=int, default=D_STEPS, help="D's turns of a timed step; fewer take less long")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="of turns; cpu for one thread of a busy machine"
+    )
     parser.add_argument("--json", type=Path, help="where to write what was found")
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
