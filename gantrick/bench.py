@@ -297,7 +297,7 @@ def report(recipe: Recipe) -> Iterator[str]:
         rate, peak = work / row.step, peak_rate(device, settings["precision"])
         images = s.batch_size * s.accumulate * s.d_steps / row.step
         yield (
-            f"| {name} | {1e3 * row.d:.3g} | {1e3 * row.g:.3g} | {1e3 * row.step:.3g} | {images:.4g} | "
+            f"| {name} | {_ms(row.d)} | {_ms(row.g)} | {_ms(row.step)} | {images:.4g} | "
             f"{rate / 1e9:.0f} | {rate / peak:.0%} of {peak / 1e9:.0f} | {row.memory / 2**30:.2f} GiB |"
         )
         if kept is None or row.step < kept[0].step:
@@ -316,4 +316,9 @@ def report(recipe: Recipe) -> Iterator[str]:
     yield "|---|---|---|"
     parts = shares(recipe, kept[1], kept[0])
     for name, value in parts.items():
-        yield f"| {name} | {1e3 * value:.3g} | {value / sum(parts.values()):.1%} |"
+        yield f"| {name} | {_ms(value)} | {value / sum(parts.values()):.1%} |"
+
+
+def _ms(seconds: float) -> str:
+    """Milliseconds: "0.072", "63.9", "4940"."""
+    return f"{1e3 * seconds:.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"
