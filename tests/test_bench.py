@@ -48,7 +48,7 @@ def test_the_report_on_a_tiny_run(
         d, g, step, images, *_ = rows[name]
         assert d > 0 and g > 0 and images == pytest.approx(2 * 4 / (step / 1e3), rel=0.01)
     shares = {name: rows[name][1] for name in ("data", "discriminator", "generator", "penalties", "evaluation")}
-    assert 0 <= shares["penalties"] < 100 and shares["evaluation"] > 0  # a difference of two times, on a busy machine 0
+    assert all(0 <= share <= 100 for share in shares.values())  # single times on a busy machine: no more is certain
     assert sum(shares.values()) + rows["logging, the rest"][1] == pytest.approx(100, abs=0.5)
     assert list(tmp_path.iterdir()) == []
 
