@@ -41,7 +41,16 @@ class Trainer:
     runs: list[Run] = field(default_factory=list)
     ending: dict[int, Exception | int | type[BaseException]] = field(default_factory=dict)
 
-    def run(self, recipe: Recipe, folder: Path, *, command: str | None = None, sweep: str | None = None) -> int:
+    def run(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        command: str | None = None,
+        sweep: str | None = None,
+        resume: bool = False,
+    ) -> int:
+        assert not resume
         self.runs.append(Run(recipe, folder, command, sweep))
         end = self.ending.get(recipe.settings.seed, 0)
         if isinstance(end, ConfigError):
