@@ -32,18 +32,21 @@ def save(path: Path, state: dict[str, Any], before: Path | None = None) -> None:
             with suppress(FileNotFoundError):
                 os.replace(path, before)
         os.replace(partial, path)
-    except RuntimeError as error:  # torch's writer: a full disk is "unexpected pos", its cause an OSError or nothing
+    except RuntimeError as error:
         raise _as_os_error(error, path) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def _as_os_error(error: RuntimeError, path: Path) -> OSError:
+def _as_os_error(error: RuntimeError, path: Path) -> Exception:
+    """What torch's writer makes of a full disk ("unexpected pos …"), as the system told it; else the error itself."""
     cause = error.__context__
     if isinstance(cause, OSError):
         return OSError(cause.errno, cause.strerror, str(path))
-    return OSError(errno.EIO, f"{str(error).splitlines()[0]}", str(path))
+    said = str(error).partition("\n")[0]
+    writer = any(word in said for word in ("unexpected pos", "PytorchStreamWriter", "iostream", "basic_ios"))
+    return OSError(errno.EIO, said, str(path)) if writer else error
 
 
 def save_last(folder: Path, state: dict[str, Any]) -> None:
@@ -69,16 +72,19 @@ def latest(folder: Path, tell: Callable[[str], None]) -> dict[str, Any] | None:
     None where there is no checkpoint at all. Raises GantrickError where there are some and none is readable.
     """
     last = folder / "last.pt"
-    others = [path for path in (folder / "previous.pt", folder / "best.pt", *numbered(folder)) if path.exists()]
-    if not last.exists() and not others:
+    others = [path for path in (folder / "previous.pt", *numbered(folder)) if path.exists()]
+    best = folder / "best.pt"  # written in the middle of a step, so what follows it in the step would be missing
+    if not last.exists() and not others and not best.exists():
         return None
     try:
         return load(last)
     except GantrickError as error:
         trouble = error
     furthest: dict[str, Any] | None = None
-    for path in others:
+    for path in (*others, best):
         with suppress(GantrickError):
+            if path == best and furthest is not None:
+                break
             state = load(path)
             if furthest is None or state["step"] > furthest["step"]:
                 furthest, source = state, path

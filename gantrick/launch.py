@@ -20,7 +20,7 @@ from typing import Any
 
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from gantrick import parallel, trainer
+from gantrick import parallel, stopping, trainer
 from gantrick.recipe import Recipe, check
 from gantrick.tracking.folder import RunFolder
 from gantrick.types import ConfigError, GantrickError
@@ -64,7 +64,7 @@ def _started(count: int, port: int, given: bytes, signals: list[int]) -> Iterato
             process.send_signal(number)
 
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, *trainer.REQUEUE):
+    for number in stopping.ENDS:
         with suppress(ValueError):  # not the main thread: its owner decides
             before[number] = signal.signal(number, hand_on)
     try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
-import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,27 +17,28 @@ from torch import Tensor
 
 from gantrick import checkpoint, machine, parallel, transfer
 from gantrick import gan as gan_module
-from gantrick.dataset._reading import read
+from gantrick.evaluation import Judging, Reals
+from gantrick.evaluation import take as take_figures
 from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.layers.normalization import take
 from gantrick.meter import Meter
 from gantrick.recipe import Recipe
-from gantrick.sampling import apart, draw, generator_of
+from gantrick.sampling import apart, draw
 from gantrick.step import Play
+from gantrick.stopping import Stopping
 from gantrick.tracking.console import Console, duration
 from gantrick.tracking.environment import environment
 from gantrick.tracking.folder import RunFolder, State
 from gantrick.tracking.grid import save_grid
 from gantrick.tracking.wandb_log import WandbLog
-from gantrick.types import Batch, ConfigError, Dataset, GantrickError, Latents, Player, Record, Samples, Verdict
+from gantrick.types import Batch, ConfigError, GantrickError, Latents, Player, Record, Verdict
 
 GRID = 64  # samples in a grid
 POINTS = 2500  # points in a scatter picture
 
 
 HEARTBEAT = 15.0  # seconds between signs of life in status.json while there is nothing else to write
-REQUEUE = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
 
 class Diverged(GantrickError):
@@ -52,45 +50,6 @@ class Diverged(GantrickError):
             f"step {step}: {term} is not finite, so training cannot go on; an earlier checkpoint is kept; "
             "lower optimizer.lr, or bound D with regularizer=[gp] or trick=[spectral_norm]"
         )
-
-
-@dataclass
-class Judging:
-    """What a metric may ask for while a run is trained; see `types.Evaluation`."""
-
-    trainer: Trainer
-    step: int
-    folder: Path | None
-    weights: str
-    cache: dict[Any, Any]
-
-    @property
-    def dataset(self) -> Dataset:
-        return self.trainer.assembly.dataset
-
-    @property
-    def device(self) -> torch.device:
-        return self.trainer.gan.device
-
-    def fakes(
-        self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
-    ) -> Iterator[Tensor]:
-        limit = self.trainer.recipe.settings.eval_samples
-        count = min(count, limit) if limit else count
-        seed = stream(self.trainer.recipe.settings.seed, "evaluation")
-
-        def through(images: Tensor) -> Tensor:
-            self.trainer.beat()
-            if not bool(torch.isfinite(images).all()):
-                raise GantrickError(
-                    f"step {self.step}: the generator draws values that are not finite; no figure is taken"
-                )
-            return to_uint8(images) if features is None else features(to_uint8(images))
-
-        return draw(self.trainer.gan, count, seed, batch_size, through=through)
-
-    def reals(self, split: Literal["train", "test"] = "train") -> Samples:
-        return self.trainer.samples(split)
 
 
 @dataclass
@@ -131,13 +90,14 @@ class Trainer:
         self._seen = _stamp(folder)  # of the state that this process knows of
         if resume:
             self.saved = checkpoint.latest(folder / "checkpoints", self.console.warn)
-            finished = (
-                self.saved is not None and self.saved["step"] - self.saved.get("origin", 0) >= recipe.settings.steps
-            )
-            if self.saved is not None and finished and RunFolder(folder).state() == "finished":
-                raise ConfigError(
-                    f"resume={folder}: the run is at step {self.saved['step']:,}, its last; give a larger steps="
-                )
+            if self.saved is not None:
+                made, steps = self.saved["step"] - self.saved.get("origin", 0), recipe.settings.steps
+                if made > steps:
+                    raise ConfigError(
+                        f"resume={folder}: the run is at step {made:,} already; give a steps= above that, not {steps:,}"
+                    )
+                if made == steps and RunFolder(folder).state() == "finished":
+                    raise ConfigError(f"resume={folder}: the run is at step {made:,}, its last; give a larger steps=")
         elif (folder / "metrics.jsonl").exists():
             raise ConfigError(
                 f"{folder}: already holds a run; go on with it by resume={folder}, or take another folder"
@@ -152,7 +112,8 @@ class Trainer:
         with parallel.first():  # it fetches what the others then find
             for metric in self.assembly.metrics.values():
                 metric.prepare()
-            self._samples: dict[str, Samples] = {"train": read(self.assembly.dataset)}
+            self.reals = Reals(self.assembly.dataset)
+            self.reals()
         parallel.barrier()  # all have looked at the folder before it changes
         self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
@@ -163,18 +124,13 @@ class Trainer:
         self._troubles: dict[str, str] = {}  # what could not be written, and why
         self._beaten = 0.0
         self.meter, self.cache = Meter(), dict[Any, Any]()
-        self.stopped_by: int | None = None
+        self.stopping = Stopping()
         self.wandb: WandbLog | None = None
         first = next(iter(self.assembly.metrics.values()), None)
         self.best = Best() if first is None else Best(first.primary, first.lower_is_better)
         self.last: dict[str, Any] = {}
         self._latest: dict[str, float] = {}
         self._logged = (0, 0.0)  # images and seconds at the last log
-
-    def samples(self, split: Literal["train", "test"]) -> Samples:
-        if split not in self._samples:
-            self._samples[split] = read(self.assembly.dataset, split)
-        return self._samples[split]
 
     # --- a run ---------------------------------------------------------------------------------------------------
 
@@ -187,7 +143,7 @@ class Trainer:
                     f"to go on from there: gantrick train resume={self.folder.path}"
                 )
             code = self._run(command)
-        self._hand_back()
+        self.stopping.hand_back(self.console)
         return code
 
     def _run(self, command: str | None) -> int:
@@ -196,7 +152,7 @@ class Trainer:
         self.folder.open(self.recipe.resolved, plan, {**environment(self.device), **more})
         code = 1
         try:
-            with self._signals(), self._deterministic():
+            with self.stopping.listening(), self._deterministic():
                 if self.saved is not None:
                     self._recall(self.saved)
                 elif self.resumed:
@@ -262,7 +218,7 @@ class Trainer:
         self.gan = GAN(self.assembly, self.device, self.dtype, self.source)
         torch.manual_seed(stream(seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))
-        train = self.samples("train")
+        train = self.reals()
         share = (parallel.rank(), parallel.world())
         self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip, share)
         for old in self.feeds:  # of before a new start
@@ -369,8 +325,8 @@ class Trainer:
             self._save("last")
         # Steps pass between asking the other processes about signals, as that waits for a device.
         asking = not final and (parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0)
-        if asking and (told := parallel.agree(self.stopped_by)) is not None:
-            self.stopped_by = told
+        if asking and (told := parallel.agree(self.stopping.by)) is not None:
+            self.stopping.by = told
             return self._preempted()
         return None
 
@@ -487,14 +443,16 @@ class Trainer:
         told: dict[str, Any] = {"step": self.step, "act": verdict.act, "reason": verdict.reason, "by": verdict.by}
         state: dict[str, Any] = {}
         if verdict.act == "roll_back":
-            folder = self._checkpoints
-            state = checkpoint.load(folder / "best.pt") if (folder / "best.pt").exists() else {}
-            state = state or checkpoint.latest(folder, self.console.warn) or {}
+            state = self._to_roll_back_to()
             self.lr_scale *= verdict.lr_factor
             told |= {"to_step": state["step"], "lr_scale": self.lr_scale}
         self.acts.append(told)
         if verdict.act == "roll_back":
+            watching = self.assembly.stages["watch"]
+            kept = [{n: t.clone() for n, t in component.state_dict().items()} for component in watching]
             self._load(state["gan"])
+            for component, own in zip(watching, kept, strict=True):
+                component.load_state_dict(own)  # it watches the run, whose clock goes on
         elif verdict.act == "reseed":
             settings = self.recipe.settings
             self.assembly = gan_module.preflight(self.recipe, resumed=self.source is not None)
@@ -520,37 +478,41 @@ class Trainer:
         self._save("last")
         return None
 
+    def _to_roll_back_to(self) -> dict[str, Any]:
+        """The state of the best checkpoint, or of the furthest where there is no best that can be read."""
+        folder = self._checkpoints
+        if (folder / "best.pt").exists():
+            try:
+                return checkpoint.load(folder / "best.pt")
+            except GantrickError as error:
+                self.console.warn(f"roll back: {error}")
+        state = checkpoint.latest(folder, self.console.warn)
+        if state is None:
+            raise GantrickError(f"{folder}: holds no checkpoint to roll back to; start the run again")
+        return state
+
     def _evaluate(self) -> None:
         """Takes every metric's figures. A metric that fails is told and left out; training goes on."""
         self._stop_if_bad(weights=True)  # averaged weights may still be finite, and must not become the best
-        figures: dict[str, float] = {}
-        protocols: dict[str, Any] = {}
-        _, weights = generator_of(self.gan)
-        for key, metric in self.assembly.metrics.items():
-            try:
-                pictures = self.folder.picture("x").parent if parallel.writes() else None
-                judging = Judging(self, self.step, pictures, weights, self.cache)
-                with apart(self.device, stream(self.recipe.settings.seed, f"metric {key}")), parallel.together():
-                    pictures = self.folder.picture("x").parent if parallel.writes() else None
-                    judging = Judging(self, self.step, pictures, weights, self.cache)
-                    with parallel.alone():
-                        self.gan.stages.all("calibrate", self.gan.generator, self.gan.discriminator, self.feed.images)
-                    found = metric.evaluate(judging)
-                values = {name: float(value) for name, value in found.values.items()}
-                protocol = json.loads(json.dumps(dict(found.protocol), default=str))  # plain: it goes into a checkpoint
-            except parallel.Lost:
-                raise
-            except Exception as error:
-                self.console.warn(f"metric.{key}: no figure at step {self.step}: {type(error).__name__}: {error}")
-                continue
-            figures |= values
-            protocols |= dict.fromkeys(values, protocol)
-            for picture in found.pictures:
-                if self.wandb is not None:
-                    self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
+        settings = self.recipe.settings
+        judging = Judging(
+            self.gan,
+            self.reals,
+            settings.seed,
+            self.step,
+            self.folder.path / "samples" if parallel.writes() else None,
+            limit=settings.eval_samples,
+            cache=self.cache,
+            beat=self.beat,
+            tell=self.console.warn,
+        )
+        taken = take_figures(self.assembly.metrics, judging)
+        for picture in taken.pictures:
+            if self.wandb is not None:
+                self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
+        figures, protocols = taken.figures, taken.protocols
         if not figures:
             return
-        figures, protocols = parallel.exchange((figures, protocols))[0]  # the last bits decide which checkpoint is best
         self._row(figures)
         self.console.step(self.step, figures)
         self._latest |= figures
@@ -559,8 +521,10 @@ class Trainer:
         if self.best.improves(value, over=self.peak):
             self.peak = value
         if self.best.improves(value, over=self.best.value):
+            before = replace(self.best)
             self.best.step, self.best.value, self.best.figures = self.step, value, self.last
-            self._save("best")
+            if not parallel.exchange(self._save("best"))[0]:
+                self.best = before  # what evaluation.json calls best is what best.pt holds
         report = {"last": self.last, "best": self.best.figures or self.last}
         self._try("evaluation.json", lambda: self.folder.evaluation(report))
         self.console.event(f"step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
@@ -601,7 +565,6 @@ class Trainer:
             "latest": self._latest,
             "logged": list(self._logged),
             "meter": self.meter.state_dict(),
-            "recipe": self.recipe.hash,
             "acts": self.acts,
             "origin": self.origin,
             "lr_scale": self.lr_scale,
@@ -704,7 +667,7 @@ class Trainer:
         checkpoint.restore_random_states(random, self.device)
 
     def _preempted(self) -> int:
-        name = signal.Signals(self.stopped_by or signal.SIGTERM).name
+        name = self.stopping.name
         how = f"stopped by {name} at step {self.step}"
         if not self._save("last"):
             how += (
@@ -712,53 +675,11 @@ class Trainer:
             )
         self._status("preempted", f"stopped by {name}")
         self.console.event(f"{how}; go on with: gantrick train resume={self.folder.path}")
-        return 128 + int(self.stopped_by or 0)
+        return 128 + int(self.stopping.by or 0)
 
     def _failed(self, reason: str, trace: str | None = None) -> None:
         with suppress(GantrickError):  # the folder is gone, which has been said
             self._status("failed", reason, **({"traceback": trace} if trace else {}))
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """These signals end the run after the present step, its state saved; a second one ends it at once."""
-
-        noted = 0.0
-
-        def note(number: int, frame: Any) -> None:
-            nonlocal noted
-            if self.stopped_by is not None:
-                if parallel.world() > 1 and time.monotonic() - noted < 5:
-                    return  # of one Ctrl-C, by way of the terminal and of torchrun
-                raise KeyboardInterrupt
-            self.stopped_by, noted = number, time.monotonic()
-
-        self._handlers: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM, *REQUEUE):
-            with suppress(ValueError):  # not the main thread: its owner decides
-                self._handlers[number] = signal.signal(number, note)
-        try:
-            yield
-        finally:
-            for number, handler in self._handlers.items():
-                # What started several processes ends the others when one fails; the writer still has to say why.
-                signal.signal(number, handler if parallel.world() == 1 else signal.SIG_IGN)
-
-    def _hand_back(self) -> None:
-        """The signal of a scheduler that wants its machine back: a launcher's own handler (submitit's) queues the job
-        again, and a job of Slurm's without one is queued again here.
-        """
-        if self.stopped_by not in REQUEUE or not parallel.writes():
-            return
-        handler, job = self._handlers.get(self.stopped_by or 0), os.environ.get("SLURM_JOB_ID")
-        if callable(handler):
-            handler(self.stopped_by, None)
-        elif job is not None:
-            try:
-                subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60)
-                self.console.event(f"job {job} is queued again")
-            except (OSError, subprocess.SubprocessError) as error:
-                said = (getattr(error, "stderr", None) or str(error)).strip()
-                self.console.warn(f"scontrol requeue {job}: {said}; queue the job again by hand")
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -791,7 +712,7 @@ class Trainer:
         self.console.header(
             {
                 "recipe": f"{self.recipe.title}" + (f" with {', '.join(tricks)}" if tricks else ""),
-                "data": f"{self.recipe.dataset.name}, {len(self.samples('train')):,} samples of "
+                "data": f"{self.recipe.dataset.name}, {len(self.reals()):,} samples of "
                 + "×".join(str(n) for n in self.assembly.spec.data.shape),
                 "model": f"{self.recipe.model.name}, G {sizes['generator']:,}, D {sizes['discriminator']:,} parameters",
                 **begins,

@@ -485,8 +485,11 @@ class Evaluation(Protocol):
 
     step: int
     folder: Path | None  # the run's `samples/` for pictures; None where none are wanted, or another process makes them
-    weights: str  # "ema" or "raw": which generator was drawn from
     cache: dict[Any, Any]  # lives as long as the run: reference statistics
+
+    @property
+    def weights(self) -> str:
+        """ "ema" or "raw": which generator is drawn from."""
 
     @property
     def dataset(self) -> Dataset: ...
@@ -503,6 +506,12 @@ class Evaluation(Protocol):
         """
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
+
+    def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D)."""
+
+    def tell(self, sentence: str) -> object:
+        """A warning for the user."""
 
 
 Act = Literal["stop", "roll_back", "reseed"]

@@ -83,7 +83,7 @@ class Modes(Metric):
         if evaluation.folder is None:
             return Figures({f"modes/{k}": v for k, v in values.items()}, protocol)
         picture = evaluation.folder / f"modes-{evaluation.step:07d}.png"
-        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.parent.mkdir(exist_ok=True)  # the run folder itself is not made anew
         reals = evaluation.reals().images[: self.samples].cpu()
         scatter(reals, points, centers, radius).save(picture)
         return Figures({f"modes/{k}": v for k, v in values.items()}, protocol, (picture,))

@@ -53,6 +53,8 @@ class Guard(Component):
 
     def watch(self, row: Mapping[str, Any]) -> Verdict | None:
         reason = self._reason(row)
+        if reason is not None:
+            self.rows.zero_()  # what follows an act is watched afresh
         return None if reason is None else Verdict(self.act, reason, self.lr_factor, self.times)
 
     def _reason(self, row: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,122 @@
+"""What a metric sees of a run, and the figures that all metrics take of it: while it is trained and ever after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gantrick import parallel
+from gantrick.dataset._reading import read
+from gantrick.feed import stream, to_float, to_uint8
+from gantrick.gan import GAN
+from gantrick.sampling import Weights, apart, draw, evaluating, generator_of
+from gantrick.types import Dataset, Figures, GantrickError, Metric, Samples
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+class Reals:
+    """The splits of a data set, each read once."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self._samples: dict[str, Samples] = {}
+
+    def __call__(self, split: Literal["train", "test"] = "train") -> Samples:
+        if split not in self._samples:
+            self._samples[split] = read(self.dataset, split)
+        return self._samples[split]
+
+
+@dataclass
+class Judging:
+    """A generator under judgement; see `types.Evaluation`. Its latents are those of the run's seed, whoever asks.
+
+    limit: no more fakes than these, whatever a metric wants. beat: called with each batch. tell: takes a warning.
+    """
+
+    gan: GAN
+    reals: Reals
+    seed: int
+    step: int
+    folder: Path | None = None
+    drawn_by: Weights | None = None
+    limit: int | None = None
+    cache: dict[Any, Any] = field(default_factory=dict)
+    beat: Callable[[], object] = _nothing
+    tell: Callable[[str], object] = _nothing
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.reals.dataset
+
+    @property
+    def device(self) -> torch.device:
+        return self.gan.device
+
+    @property
+    def weights(self) -> str:
+        return generator_of(self.gan, self.drawn_by)[1]
+
+    def fakes(
+        self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
+    ) -> Iterator[Tensor]:
+        def through(images: Tensor) -> Tensor:
+            self.beat()
+            if not bool(torch.isfinite(images).all()):
+                raise GantrickError(
+                    f"step {self.step}: the generator draws values that are not finite; no figure is taken"
+                )
+            return to_uint8(images) if features is None else features(to_uint8(images))
+
+        count = min(count, self.limit) if self.limit else count
+        return draw(self.gan, count, stream(self.seed, "evaluation"), batch_size, self.drawn_by, through)
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Σ_k λ_k s_k of images as data, uint8 (B, C, H, W) or points (B, D): (B,), D in evaluation mode."""
+        with evaluating(self.gan.discriminator):
+            x = to_float(images.to(self.device))
+            found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights
+        return found
+
+
+@dataclass
+class Taken:
+    """Figures by name, the protocol of each, and the pictures that were made."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    protocols: dict[str, Any] = field(default_factory=dict)
+    pictures: list[Path] = field(default_factory=list)
+
+
+def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
+    """Every metric's figures; one that fails is told and left out. Raises parallel.Lost where a process is gone."""
+    taken, gan = Taken(), judging.gan
+    for key, metric in metrics.items():
+        try:
+            with apart(gan.device, stream(judging.seed, f"metric {key}")), parallel.together():
+                with parallel.alone():
+                    gan.stages.all("calibrate", gan.generator, gan.discriminator, judging.reals().images)
+                found: Figures = metric.evaluate(judging)
+            values = {name: float(value) for name, value in found.values.items()}
+            protocol = json.loads(json.dumps(dict(found.protocol), default=str))  # plain: it goes into a checkpoint
+        except parallel.Lost:
+            raise
+        except Exception as error:
+            judging.tell(f"metric.{key}: no figure at step {judging.step}: {type(error).__name__}: {error}")
+            continue
+        taken.figures |= values
+        taken.protocols |= dict.fromkeys(values, protocol)
+        taken.pictures += found.pictures
+    if taken.figures:  # the last bits decide which checkpoint is best
+        taken.figures, taken.protocols = parallel.exchange((taken.figures, taken.protocols))[0]
+    return taken
