@@ -82,35 +82,130 @@ def list_(words: list[str]) -> int:
 
 
 def sample(words: list[str]) -> int:
-    """draw images from a trained run: gantrick sample RUN --n 64 --out samples.png"""
-    parser = _Parser("gantrick sample", description="Draws samples from a trained run.")
-    parser.add_argument("run", help="a run folder")
+    """draw images from trained runs: gantrick sample RUN --n 64 --grid samples.png"""
+    parser = _Parser("gantrick sample", description="Draws samples from a trained run, or from several as a mixture.")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folders; of several, each sample is from one of them"
+    )
     add, default = parser.add_argument, "(default %(default)s)"
     add("--n", type=_count, default=64, help=f"how many {default}")
     add("--seed", type=int, default=0, help=f"of the latents {default}")
-    add("--out", type=Path, default=Path("samples.png"), help=f"a .png grid, or .npz {default}")
-    add("--checkpoint", choices=("best", "last"), default="best", help="of the run (default: best)")
+    add("--grid", type=Path, metavar="PNG", help="a picture of all samples (default: samples.png, where nothing else)")
+    add("--npz", type=Path, help="the array `samples`, uint8 (N, C, H, W) or points (N, D)")
+    add("--folder", type=Path, help="a folder with one PNG for each sample")
+    add("--checkpoint", default="best", help="of the run: best, last or a step (default: best)")
     add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
+    add("--truncation", type=_positive, metavar="T", help="draw from latents with |z| at most T")
+    add("--standing-statistics", type=_count, metavar="N", help="batch norms take the mean of N batches")
+    add("--interpolate", action="store_true", help="every row of the grid leads from one latent to another")
     arguments = parser.parse_args(words)
-    if arguments.out.suffix not in (".png", ".npz"):
-        raise Refused(f"--out {arguments.out}: must end in .png (a grid) or .npz (the array samples, uint8 or points)")
-    if not arguments.out.absolute().parent.is_dir():
-        raise Refused(f"--out {arguments.out}: there is no folder {arguments.out.parent}; make it first")
+    if not (arguments.grid or arguments.npz or arguments.folder):
+        arguments.grid = Path("samples.png")
+    for flag, suffix in (("grid", ".png"), ("npz", ".npz")):
+        path = getattr(arguments, flag)
+        if path is not None and path.suffix != suffix:
+            raise Refused(f"--{flag} {path}: must end in {suffix}")
+    for path in filter(None, (arguments.grid, arguments.npz, arguments.folder)):
+        if not path.absolute().parent.is_dir():
+            raise Refused(f"{path}: there is no folder {path.parent}; make it first")
+    if arguments.checkpoint not in ("best", "last") and not arguments.checkpoint.isdecimal():
+        raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
+    if arguments.interpolate and len(arguments.runs) > 1:
+        raise Refused("--interpolate: leads through one generator's latents; name one run")
+    from gantrick import sampling
     from gantrick.feed import to_uint8
-    from gantrick.sampling import load
-    from gantrick.tracking.grid import save_grid
+    from gantrick.tracking.grid import save_each, save_grid
 
-    samples = to_uint8(load(arguments.run, arguments.checkpoint).sample(arguments.n, arguments.seed, arguments.weights))
-    if arguments.out.suffix == ".png":
-        if samples.ndim == 2 and samples.shape[1] != 2:
-            raise Refused(f"--out {arguments.out}: points of {samples.shape[1]} dimensions have no picture; use .npz")
-        save_grid(samples, arguments.out)
+    runs = [sampling.load(run, arguments.checkpoint) for run in arguments.runs]
+    for run in runs:
+        if arguments.truncation is not None:
+            run.truncate(arguments.truncation)
+        if arguments.standing_statistics:
+            sampling.stand(run.gan, arguments.standing_statistics, 64, arguments.seed, arguments.weights)
+    columns = None
+    if arguments.interpolate:
+        columns = 8
+        samples = runs[0].interpolate(arguments.n, columns, arguments.seed, arguments.weights)
+    elif len(runs) == 1:
+        samples = runs[0].sample(arguments.n, arguments.seed, arguments.weights)
     else:
+        samples = sampling.mixed(runs, arguments.n, arguments.seed, arguments.weights)
+    samples = to_uint8(samples)
+    points = samples.ndim == 2
+    if points and (arguments.folder or (arguments.grid and samples.shape[1] != 2)):
+        raise Refused(f"points of {samples.shape[1]} dimensions have no pictures; use --npz")
+    if arguments.grid:
+        save_grid(samples, arguments.grid, columns=columns)
+    if arguments.npz:
         import numpy
 
-        numpy.savez_compressed(arguments.out, samples=samples.numpy())
-    print(arguments.out)
+        numpy.savez_compressed(arguments.npz, samples=samples.numpy())
+    if arguments.folder:
+        save_each(samples, arguments.folder)
+    for path in filter(None, (arguments.grid, arguments.npz, arguments.folder)):
+        print(path)
     return 0
+
+
+def eval_(words: list[str]) -> int:
+    """take the figures of trained runs: gantrick eval RUN metric=[fid,kid] checkpoint=best,last"""
+    parser = _Parser(
+        "gantrick eval",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Takes the figures of trained runs, and keeps them in RUN/evaluations/figures.jsonl.",
+        epilog=EVAL_KEYS,
+    )
+    parser.add_argument("words", nargs="+", metavar="RUN | key=value", help="run folders or sweeps, and the keys below")
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each, with protocols")
+    parser.add_argument("--curve", type=Path, metavar="PNG", help="precision against recall along truncation=…")
+    arguments = parser.parse_args(words)
+    if arguments.curve is not None and (
+        arguments.curve.suffix != ".png" or not arguments.curve.absolute().parent.is_dir()
+    ):
+        raise Refused(f"--curve {arguments.curve}: must end in .png and lie in a folder that is there")
+    import json
+
+    from gantrick import assess
+    from gantrick.tracking.console import Meanwhile
+
+    asked = assess.request(arguments.words)
+    shown = Meanwhile(quiet=arguments.json)
+    found, tables = [], dict[tuple[str, str], list[str]]()
+    with shown:
+        for each in assess.Assessor(asked, shown.beat, lambda sentence: _warn("eval", sentence)):
+            found.append(each)
+            if arguments.json:
+                told = {"runs": [str(run) for run in each.runs], "checkpoint": each.checkpoint, "step": each.step}
+                told |= {"truncation": each.truncation, "figures": each.taken.figures, "protocol": each.taken.protocols}
+                print(json.dumps(told), flush=True)
+            for name, value in each.taken.figures.items():
+                protocol = each.taken.protocols[name]
+                tables.setdefault((name, _words_of(protocol)), []).append(f"{value:12.6g}  {each.name}")
+    for (name, protocol), rows in tables.items() if not arguments.json else ():
+        print(f"{name}  ({protocol})", *rows, sep="\n")
+    if arguments.curve is not None and not assess.curve(found, arguments.curve):
+        raise Refused(
+            "--curve: needs precision and recall at several truncations; add metric=[prdc] truncation=0.5,1,none"
+        )
+    return 0 if all(each.taken.figures for each in found) else 1
+
+
+EVAL_KEYS = """keys:
+  metric=[fid,kid]            which figures (default: those the run itself took); metric.fid.samples=1000 sets options
+  checkpoint=best,last        best, last, a step, several of them, or all that stay under their steps
+  protocol=field              field, training (as the run did), pytorch_fid, clean_fid, mimicry or studiogan
+  weights=ema                 ema or raw (default: averaged weights where the run keeps them)
+  mixture=uniform             all named runs and checkpoints as one mixture; shares as in mixture=0.7,0.3
+  truncation=0.5,1,none       latents with |z| at most so much, one after another
+  standing_statistics=16      batch norms of the generator take the mean of so many batches
+  seed=0  device=auto         of the latents (default: the run's); where it is computed"""
+
+
+def _words_of(protocol: Any) -> str:
+    """A protocol on a line: figures in one table have all of it in common."""
+    left_out = ("fingerprint", "extractor_fingerprint", "reference", "quantisation")
+    said = [f"{key.replace('_', ' ')} {value}" for key, value in protocol.items() if key not in left_out]
+    return ", ".join([*said, f"protocol {protocol.get('fingerprint', 'unknown')}"])
 
 
 def bench(words: list[str]) -> int:
@@ -128,6 +223,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plan": plan,
     "list": list_,
     "cite": cite,
+    "eval": eval_,
     "sample": sample,
     "bench": bench,
 }
@@ -205,6 +301,20 @@ def _suggest(word: str, known: Any) -> str:
 
     near = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def _warn(command: str, sentence: str) -> None:
+    print(f"gantrick {command}: warning: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return value
 
 
 def _count(text: str) -> int:

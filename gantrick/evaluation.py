@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from gantrick import parallel
 from gantrick.dataset._reading import read
 from gantrick.feed import stream, to_float, to_uint8
 from gantrick.gan import GAN
-from gantrick.sampling import Weights, apart, draw, evaluating, generator_of
+from gantrick.sampling import Weights, apart, draw, draw_mixture, evaluating, generator_of
 from gantrick.types import Dataset, Figures, GantrickError, Metric, Samples
 
 
@@ -40,7 +40,8 @@ class Reals:
 class Judging:
     """A generator under judgement; see `types.Evaluation`. Its latents are those of the run's seed, whoever asks.
 
-    limit: no more fakes than these, whatever a metric wants. beat: called with each batch. tell: takes a warning.
+    limit: no more fakes than these, whatever a metric wants. beat: told with each batch how many fakes there are, and
+    of how many. tell: takes a warning.
     """
 
     gan: GAN
@@ -51,7 +52,7 @@ class Judging:
     drawn_by: Weights | None = None
     limit: int | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
-    beat: Callable[[], object] = _nothing
+    beat: Callable[[int, int], object] = _nothing
     tell: Callable[[str], object] = _nothing
 
     @property
@@ -69,16 +70,22 @@ class Judging:
     def fakes(
         self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
     ) -> Iterator[Tensor]:
+        count, done = min(count, self.limit) if self.limit else count, 0
+
         def through(images: Tensor) -> Tensor:
-            self.beat()
+            nonlocal done
+            done += len(images)
+            self.beat(done, count)
             if not bool(torch.isfinite(images).all()):
                 raise GantrickError(
                     f"step {self.step}: the generator draws values that are not finite; no figure is taken"
                 )
             return to_uint8(images) if features is None else features(to_uint8(images))
 
-        count = min(count, self.limit) if self.limit else count
-        return draw(self.gan, count, stream(self.seed, "evaluation"), batch_size, self.drawn_by, through)
+        return self._draw(count, stream(self.seed, "evaluation"), batch_size, through)
+
+    def _draw(self, count: int, seed: int, batch_size: int, through: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        return draw(self.gan, count, seed, batch_size, self.drawn_by, through)
 
     @torch.no_grad()
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -87,6 +94,20 @@ class Judging:
             x = to_float(images.to(self.device))
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights
         return found
+
+
+@dataclass
+class JudgingMixture(Judging):
+    """The same of several generators together; `gan` is the first of them."""
+
+    gans: Sequence[GAN] = ()
+    shares: Sequence[float] = ()
+
+    def _draw(self, count: int, seed: int, batch_size: int, through: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        return draw_mixture(self.gans, self.shares, count, seed, batch_size, self.drawn_by, through)
+
+    def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
 
 
 @dataclass

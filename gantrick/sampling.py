@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gantrick import checkpoint, parallel
+from gantrick import checkpoint, machine, parallel, registry
 from gantrick.feed import stream
 from gantrick.gan import GAN, bring_together, resolve_device
+from gantrick.layers import normalization
 from gantrick.recipe import Recipe, recorded
+from gantrick.stages import Arrangement, Component
 from gantrick.types import DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
@@ -100,6 +102,69 @@ def draw(
             raise GantrickError("drawing: every sample was refused; leave the component that accepts samples out")
 
 
+@torch.no_grad()
+def draw_mixture(
+    gans: Sequence[GAN],
+    shares: Sequence[float],
+    count: int,
+    seed: int,
+    batch_size: int = 256,
+    weights: Weights | None = None,
+    through: Callable[[Tensor], Tensor] = lambda images: images,
+) -> Iterator[Tensor]:
+    """Batches of a mixture, as `draw` gives them: each sample is of GAN k with probability shares_k / Σ shares.
+
+    Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
+    nothing.
+    """
+    shares_of = torch.tensor(shares, dtype=torch.float64)
+    source = torch.Generator().manual_seed(stream(seed, "mixture"))
+    whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
+    pools = [
+        _Pool(draw(gan, int((whose == k).sum()), stream(seed, f"mixture {k}"), batch_size, weights))
+        for k, gan in enumerate(gans)
+    ]
+    for start in range(0, count, batch_size):
+        part = whose[start : start + batch_size]
+        pieces = [pool.take(int((part == k).sum())) for k, pool in enumerate(pools)]
+        order = torch.argsort(part, stable=True)  # of the places, by GAN
+        images = torch.cat([piece for piece in pieces if len(piece)])
+        yield through(images[torch.argsort(order).to(images.device)])
+
+
+class _Pool:
+    """Rows from batches of any size."""
+
+    def __init__(self, batches: Iterator[Tensor]):
+        self.batches, self.left = batches, torch.empty(0)
+
+    def take(self, count: int) -> Tensor:
+        while len(self.left) < count:
+            more = next(self.batches)
+            self.left = torch.cat([self.left, more]) if len(self.left) else more
+        taken, self.left = self.left[:count], self.left[count:]
+        return taken
+
+
+@torch.no_grad()
+def stand(gan: GAN, batches: int, batch_size: int, seed: int = 0, weights: Weights | None = None) -> None:
+    """Standing statistics: every batch normalisation of the generator is given the plain mean over so many batches of
+    what it sees, in place of its running statistics (Brock et al., arXiv 1809.11096, appendix B).
+    """
+    network, _ = generator_of(gan, weights)
+    source = torch.Generator(gan.device).manual_seed(stream(seed, "standing statistics"))
+    trains = network.training
+    normalization.take(network)
+    try:
+        network.train()
+        for k in range(1, batches + 1):
+            with apart(gan.device, stream(seed, f"standing {k}")), parallel.alone():
+                network(gan.stages.chain("truncate", gan.latents(batch_size, source)))
+            normalization.commit(normalization.take(network), 1 / k)
+    finally:
+        network.train(trains)
+
+
 class Trained:
     """A trained run, opened for drawing: `gantrick.load(RUN).sample(64)`."""
 
@@ -115,20 +180,54 @@ class Trained:
             raise GantrickError(f"sample: the count must be a whole number at least 1, not {count!r}")
         return torch.cat(list(draw(self.gan, count, seed, weights=weights))).cpu()
 
+    def interpolate(self, count: int, columns: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
+        """`count` rows of `columns` samples, (count · columns, …), each from one latent z₀ to another z₁.
 
-def load(run: str | Path, which: str = "best", device: str = "auto") -> Trained:
-    """The run in a folder, at its best or last checkpoint. Raises GantrickError naming what is missing."""
+        Along the great circle between them, sin((1 − t) ω)/sin ω z₀ + sin(t ω)/sin ω z₁ (White, arXiv 1609.04468), as
+        the straight line leaves the shell where normal latents lie; along the line for uniform ones.
+        """
+        gan = self.gan
+        network, _ = generator_of(gan, weights)
+        source = torch.Generator(gan.device).manual_seed(stream(seed, "latents 0"))
+        with apart(gan.device, seed):
+            latents = gan.stages.chain("truncate", gan.latents(2 * count, source))
+        ends = latents.z.double().view(count, 2, -1)
+        t = torch.linspace(0, 1, columns, dtype=torch.float64, device=gan.device)[None, :, None]
+        a, b = ends[:, :1], ends[:, 1:]
+        z = (1 - t) * a + t * b
+        if gan.spec.z_distribution == "normal":
+            cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1)[..., None]
+            angle = cosine.clamp(-1, 1).acos()
+            around = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+            z = torch.where(torch.sin(angle) > 1e-6, around, z)
+        labels = None if latents.labels is None else latents.labels[::2].repeat_interleave(columns)
+        z = z.flatten(0, 1).to(latents.z.dtype)
+        with torch.no_grad(), apart(gan.device, seed), evaluating(network):
+            found: Tensor = network(Latents(z, labels))
+        return found.cpu()
+
+    def truncate(self, threshold: float) -> None:
+        """From here on latents are drawn with |z_j| ≤ threshold, whatever the run itself did. Raises ConfigError."""
+        trick: Component = registry.create("trick", "truncation", {"threshold": threshold}, "truncation")
+        self.gan.spec = trick.build(self.gan.spec)  # type: ignore[operator]
+        others = {k: c for k, c in self.gan.stages.components.items() if not isinstance(c, type(trick))}
+        self.gan.stages = Arrangement({**others, "trick.truncation": trick})
+
+
+def load(run: str | Path, which: str | int = "best", device: str = "auto") -> Trained:
+    """The run in a folder, at its best or last checkpoint, or at one that stays under its step's number.
+
+    Raises GantrickError naming what is missing.
+    """
     folder = Path(os.path.expanduser(run))
     recipe = recorded(folder)
-    path = folder / "checkpoints" / f"{which}.pt"
-    if which == "best" and not path.is_file():
-        path = path.with_name("last.pt")
+    path = checkpoint_of(folder, which)
     state = checkpoint.load(path)
     shape = state.get("data")  # which the first version's checkpoints lack
     data = None if shape is None else DataShape(tuple(shape["shape"]), shape["classes"])
     place = resolve_device(device)
     with apart(place, 0):
-        gan = GAN(bring_together(recipe, data), place)
+        gan = GAN(bring_together(recipe, data), place, machine.compute_type(recipe.settings.precision, place))
     try:
         gan.load_state_dict(state["gan"])
     except (KeyError, RuntimeError, ValueError) as error:
@@ -136,3 +235,33 @@ def load(run: str | Path, which: str = "best", device: str = "auto") -> Trained:
             f"{path}: does not fit the run's config.yaml; use the version of gantrick that environment.json names"
         ) from error
     return Trained(recipe, gan, int(state["step"]), folder)
+
+
+def checkpoint_of(folder: Path, which: str | int) -> Path:
+    """The file of "best", "last" or a step. A run without a metric has no best, and its last is meant.
+
+    Raises GantrickError that names the checkpoints there are.
+    """
+    kept = folder / "checkpoints"
+    if which == "best" and not (kept / "best.pt").is_file():
+        which = "last"
+    path = kept / (f"{which}.pt" if which in ("best", "last") else f"{int(which):07d}.pt")
+    if not path.is_file() and which not in ("best", "last"):
+        there = ", ".join(str(int(file.stem)) for file in reversed(checkpoint.numbered(kept)))
+        raise GantrickError(
+            f"{folder}: has no checkpoint of step {which}; choose best or last" + (f", or one of {there}" * bool(there))
+        )
+    return path
+
+
+def mixed(runs: Sequence[Trained], count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
+    """`count` samples of the uniform mixture of trained runs, as `Trained.sample` gives them.
+
+    Raises GantrickError where the runs make different things.
+    """
+    shapes = {run.gan.spec.data.shape for run in runs}
+    if len(shapes) > 1:
+        told = " and ".join("×".join(map(str, shape)) for shape in sorted(shapes))
+        raise GantrickError(f"sample: the runs make samples of {told}, which do not mix; name runs of one data set")
+    gans = [run.gan for run in runs]
+    return torch.cat(list(draw_mixture(gans, [1.0] * len(gans), count, seed, weights=weights))).cpu()

@@ -503,7 +503,7 @@ class Trainer:
             self.folder.path / "samples" if parallel.writes() else None,
             limit=settings.eval_samples,
             cache=self.cache,
-            beat=self.beat,
+            beat=lambda done, count: self.beat(),
             tell=self.console.warn,
         )
         taken = take_figures(self.assembly.metrics, judging)
@@ -800,7 +800,7 @@ class Trainer:
             lines.append(f"next: gantrick train resume={self.folder.path}")
         else:
             lines.append(f"samples: {self.folder.path}/samples")
-            lines.append(f"next: gantrick sample {self.folder.path} --n 64 --out samples.png")
+            lines.append(f"next: gantrick sample {self.folder.path} --n 64 --grid samples.png")
         return lines
 
 

@@ -175,8 +175,9 @@ WRONG = [
     ("list a b", "gantrick list: error: unrecognized arguments: b; gantrick list --help shows how it is called"),
     ("sample", "gantrick sample: error: the following arguments are required: run; gantrick sample --help shows how it is called"),
     ("sample x --n 0", "gantrick sample: error: argument --n: must be a whole number at least 1, not 0; gantrick sample --help shows how it is called"),
-    ("sample x --out y.jpg", "gantrick sample: error: --out y.jpg: must end in .png (a grid) or .npz (the array samples, uint8 or points)"),
-    ("sample x --out gone/y.png", "gantrick sample: error: --out gone/y.png: there is no folder gone; make it first"),
+    ("sample x --grid y.jpg", "gantrick sample: error: --grid y.jpg: must end in .png"),
+    ("sample x --grid gone/y.png", "gantrick sample: error: gone/y.png: there is no folder gone; make it first"),
+    ("sample x --checkpoint bets", "gantrick sample: error: --checkpoint bets: must be best, last or the number of a step"),
 ]  # fmt: skip
 
 
@@ -419,14 +420,14 @@ def test_a_real_run_and_samples_of_it(tmp_path: Path, capsys: pytest.CaptureFixt
     }
     assert not [f for f in run.rglob("*") if f.name == ".hydra" or f.suffix == ".log"]
     for weights in ("ema", "raw"):
-        words = ["sample", str(run), "--n", "5", "--seed", "1", "--weights", weights, "--out", f"{weights}.npz"]
+        words = ["sample", str(run), "--n", "5", "--seed", "1", "--weights", weights, "--npz", f"{weights}.npz"]
         words += ["--checkpoint", "last"]
         assert cli.main(words) == 0 and capsys.readouterr().out == f"{weights}.npz\n"
     ema, raw = (numpy.load(tmp_path / f"{weights}.npz")["samples"] for weights in ("ema", "raw"))
     assert ema.shape == raw.shape == (5, 1, 16, 16) and ema.dtype == numpy.uint8 and (ema != raw).any()
     drawn = gantrick.load(run, "last").sample(5, 1, "raw")
     numpy.testing.assert_allclose(raw / 127.5 - 1, drawn.numpy(), atol=1 / 127.5)
-    assert cli.main(["sample", str(run), "--n", "4", "--out", "grid.png"]) == 0
+    assert cli.main(["sample", str(run), "--n", "4", "--grid", "grid.png"]) == 0
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 2 * 16
     assert cli.main(["sample", str(run / "samples")]) == 2

@@ -157,6 +157,36 @@ class Console:
             self.quiet = True
 
 
+class Meanwhile:
+    """Progress of a command that draws samples, on a terminal's stderr and nowhere else; time left with it."""
+
+    def __init__(self, quiet: bool = False, what: str = "fakes"):
+        self._bar: Any = None
+        self.what = what
+        if not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            from rich.console import Console as Rich
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=Rich(stderr=True), transient=True)
+            self._task = self._bar.add_task(what, total=None)
+
+    def beat(self, done: int, count: int) -> None:
+        if self._bar is not None:
+            if done == 0 or (self._bar.tasks[0].completed or 0) > done:
+                self._bar.reset(self._task)
+            self._bar.update(self._task, completed=done, total=count)
+
+    def __enter__(self) -> Meanwhile:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
 def duration(seconds: float) -> str:
     """42 s, 12 min, 3.4 h, 2.1 days."""
     for unit, length, limit in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 48 * 3600)):

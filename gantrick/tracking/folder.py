@@ -83,17 +83,21 @@ class RunFolder:
 
     def row(self, values: Mapping[str, float | int | str | None]) -> None:
         """Appends one line to metrics.jsonl. JSON has no NaN: such a value is null, its name is in `non_finite`."""
-        if not self.writes:
-            return
         row = {key: _plain(value) for key, value in values.items()}
         bad = [key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
         if bad:
             row |= {key: None for key in bad} | {"non_finite": bad}
-        line = _json(row).encode()
-        with open(self._metrics, "a+b", buffering=0) as file:
+        self.append(self._metrics.name, row)
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """One more line in a file of JSON lines, whole or not at all."""
+        if not self.writes:
+            return
+        path, line = self.path / name, _json(row).encode()
+        with open(path, "a+b", buffering=0) as file:
             _drop_cut_line(file)
             if file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._metrics))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line without its end, of a run that was killed, is none."""

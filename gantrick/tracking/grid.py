@@ -48,6 +48,13 @@ def save_grid(
         partial.unlink(missing_ok=True)
 
 
+def save_each(images: Tensor, folder: Path) -> None:
+    """Writes uint8 images `(N, C, H, W)`, C 1 or 3, as 0000000.png and so on into a folder, which is made."""
+    folder.mkdir(exist_ok=True)
+    for number, image in enumerate(images.cpu().permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:07d}.png")
+
+
 def _tiles(images: Tensor, columns: int | None, scale: int | None) -> Image.Image:
     count, channels, height, width = images.shape
     scale = scale or max(1, round(TILE / max(height, width)))
