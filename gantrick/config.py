@@ -27,6 +27,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, OverrideParseException
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -130,12 +131,12 @@ def parse(words: Iterable[str]) -> argparse.Namespace:
 @contextmanager
 def checked_before() -> Iterator[None]:
     """Inside, Hydra's sweeper does not compose every job once more before the first: `Composer.jobs` has been there."""
-    before = BasicSweeper.validate_batch_is_legal
-    BasicSweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
+    before = Sweeper.validate_batch_is_legal  # of the base: Hydra loads its own sweeper's module a second time
+    Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        BasicSweeper.validate_batch_is_legal = before  # type: ignore[method-assign]
+        Sweeper.validate_batch_is_legal = before  # type: ignore[method-assign]
 
 
 @contextmanager

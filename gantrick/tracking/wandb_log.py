@@ -143,6 +143,8 @@ class WandbLog:
         settings = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE)
         if hasattr(settings, "finish_timeout"):  # older versions wait for ever
             settings.finish_timeout, settings.finish_timeout_raises = UPLOAD, True
+        if self._options["group"] is not None and hasattr(settings, "x_save_requirements"):
+            settings.x_save_requirements = False  # slow, and the same for every job; environment.json has versions
         return wandb.init(
             **self._options,
             mode=mode,
