@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from gantrick import config, registry
+from gantrick import config, parallel, registry
 from gantrick.evaluation import Judging, JudgingMixture, Reals, Taken, take
 from gantrick.protocol import protocol
 from gantrick.recipe import Part, Recipe, recorded
@@ -242,12 +242,18 @@ class Assessor:
         if key not in self._data:
             self._data[key] = Reals(trained.gan.assembly.dataset), {}
         reals, cache = self._data[key]
+        pictures: Path | None = trained.path / FOLDER if parallel.writes() else None
+        if pictures is not None:
+            try:
+                pictures.mkdir(exist_ok=True)
+            except OSError:  # a run that may only be read; it is told when the figures are to be kept
+                pictures = None
         return Judging(
             trained.gan,
             reals,
             self._seed(recipe),
             trained.step,
-            trained.path / FOLDER,
+            pictures,
             self.asked.weights,
             recipe.settings.eval_samples if self.asked.protocol == "training" else None,
             cache,
@@ -298,7 +304,7 @@ class Assessor:
 
     def _record(self, found: Assessed) -> None:
         """One more line in the run's evaluations/figures.jsonl; a folder that cannot be written to is told."""
-        if not found.taken.figures:
+        if not found.taken.figures or not parallel.writes():
             return
         row = {
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

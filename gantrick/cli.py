@@ -165,10 +165,15 @@ def eval_(words: list[str]) -> int:
         raise Refused(f"--curve {arguments.curve}: must end in .png and lie in a folder that is there")
     import json
 
-    from gantrick import assess
+    from gantrick import assess, parallel
     from gantrick.tracking.console import Meanwhile
 
     asked = assess.request(arguments.words)
+    parallel.start()  # torchrun's processes share the work, and one of them speaks
+    if not parallel.writes():
+        for _ in assess.Assessor(asked):
+            pass
+        return 0
     shown = Meanwhile(quiet=arguments.json)
     found, tables = [], dict[tuple[str, str], list[str]]()
     with shown:

@@ -328,3 +328,9 @@ def trained(resolved: dict[str, Any], folder: str, trouble: str = "", resume: bo
         for number, handler in before.items():
             signal.signal(number, handler)
     return {"code": code, "warnings": written, "threads": torch.get_num_threads()}
+
+
+def assessed(words: list[str]) -> list[dict[str, float]]:
+    from gantrick.assess import Assessor, request
+
+    return [each.taken.figures for each in Assessor(request(words))]

@@ -1,0 +1,224 @@
+"""`gantrick eval`: the figures of trained runs are those that training took, whoever asks and however."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from playing import recipe
+from processes import Pool, assessed
+from torch import nn
+
+from gantrick import assess, cli, sampling
+from gantrick.assess import Assessor, request
+from gantrick.evaluation import Taken
+from gantrick.layers.normalization import BatchNorm, take
+from gantrick.recipe import Recipe, check
+from gantrick.tracking.console import Console
+from gantrick.trainer import run
+from gantrick.types import ConfigError, GantrickError
+
+FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100}}
+NAME = "fid/digits_cnn"
+
+
+def made(**more: object) -> Recipe:
+    settings = {"steps": 4, "batch_size": 6, "log_every": 2, "eval_every": 2, "sample_every": 0, "checkpoint_every": 2}
+    resolved = recipe(
+        **{**settings, "keep_every": 2, "wandb": {"mode": "disabled"}, "eval_samples": 60, **more}
+    ).resolved
+    return check({"extractor": "digits_cnn", **resolved, "metric": FID})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        assert run(made(seed=seed, trick={"ema": {}}), folder / str(seed), console=Console(quiet=True)) == 0
+    return [folder / "0", folder / "1"]
+
+
+def figures(*words: str | Path) -> list[float]:
+    return [each.taken.figures[NAME] for each in Assessor(request([*map(str, words)]))]
+
+
+def test_the_figure_is_the_one_of_training_bit_for_bit(runs: list[Path]) -> None:
+    report = json.loads((runs[0] / "evaluation.json").read_text())
+    best, last = Assessor(request([str(runs[0]), "protocol=training"]))
+    for found, name in ((best, "best"), (last, "last")):
+        assert found.checkpoint == name and found.step == report[name]["step"]
+        assert found.taken.figures == report[name]["figures"]
+        assert found.taken.protocols == report[name]["protocol"]
+    kept = [json.loads(line) for line in (runs[0] / "evaluations" / "figures.jsonl").read_text().splitlines()]
+    assert [row["figures"] for row in kept[-2:]] == [report["best"]["figures"], report["last"]["figures"]]
+
+
+def test_every_checkpoint_that_stays(runs: list[Path]) -> None:
+    rows = [json.loads(line) for line in (runs[0] / "metrics.jsonl").read_text().splitlines()]
+    of_step = {row["step"]: row[NAME] for row in rows if NAME in row}
+    found = list(Assessor(request([str(runs[0]), "protocol=training", "checkpoint=all"])))
+    assert {each.step: each.taken.figures[NAME] for each in found} == {step: of_step[step] for step in (2, 4)}
+    assert figures(runs[0], "protocol=training", "checkpoint=2") == [of_step[2]]
+
+
+def test_another_batch_size_changes_rounding_alone(runs: list[Path]) -> None:
+    words = [runs[0], "checkpoint=last", "metric.fid.samples=50"]
+    assert figures(*words, "metric.fid.batch_size=7") == pytest.approx(figures(*words), rel=1e-6)
+
+
+def test_the_protocol_of_the_field_is_the_default_and_the_user_wins(runs: list[Path]) -> None:
+    assessor = Assessor(request([str(runs[0]), "metric.fid.split=test"]))
+    trained = sampling.load(runs[0])
+    [metric] = assessor._metrics_of(trained, assessor._judging(trained)).values()
+    assert (metric.samples, metric.split) == (50_000, "test")
+    assessor = Assessor(request([str(runs[0]), "protocol=studiogan"]))
+    judging = assessor._judging(trained)
+    [metric] = assessor._metrics_of(trained, judging).values()
+    assert (metric.samples, metric.split) == (len(judging.reals("train")), "train")
+    assert judging.limit is None, "the limit of training is not that of a final figure"
+
+
+def test_the_seed_and_the_weights_are_asked_for(runs: list[Path]) -> None:
+    words = [runs[0], "checkpoint=last", "metric.fid.samples=50"]
+    plain = figures(*words)
+    assert figures(*words, "seed=0") == plain and figures(*words, "seed=5") != plain
+    assert figures(*words, "weights=ema") == plain and figures(*words, "weights=raw") != plain
+    assert figures(*words, "truncation=0.3") != plain
+
+
+def test_a_mixture_is_drawn_in_its_shares(runs: list[Path]) -> None:
+    gans = [sampling.load(folder, "last").gan for folder in runs]
+    before = None
+    for batch_size in (7, 64):
+        drawn = torch.cat(list(sampling.draw_mixture(gans, (3.0, 1.0), 2000, 3, batch_size)))
+        own = [
+            torch.cat(list(sampling.draw(gan, 2000, sampling.stream(3, f"mixture {k}")))) for k, gan in enumerate(gans)
+        ]
+        nearest = torch.stack([torch.cdist(drawn.flatten(1), o.flatten(1)).amin(1) for o in own])
+        assert nearest.amin(0).max() < 1e-4, "every sample is one of a part's own"
+        share = float((nearest[0] < nearest[1]).float().mean())
+        assert abs(share - 0.75) < 4.5 * (0.75 * 0.25 / 2000) ** 0.5  # wrong in 1 of 150,000, the seed is fixed
+        before = drawn if before is None else before
+    torch.testing.assert_close(drawn, before, rtol=0, atol=1e-5)
+    pure = next(iter(Assessor(request([*map(str, runs), "mixture=0,1", "metric.fid.samples=40", "checkpoint=last"]))))
+    assert pure.taken.protocols[NAME]["mixture"] == [0.0, 1.0]
+    uniform = next(iter(Assessor(request([*map(str, runs), "mixture=uniform", "metric.fid.samples=40"]))))
+    assert uniform.taken.protocols[NAME]["mixture"] == [0.5, 0.5] and uniform.checkpoint == "mixture"
+
+
+def test_two_processes_find_the_same_figure(runs: list[Path]) -> None:
+    words = [str(runs[0]), "checkpoint=last", "metric.fid.samples=150", "metric.fid.batch_size=32"]
+    pool = Pool()
+    try:
+        found = pool(assessed, words)
+    finally:
+        pool.close()
+    assert found[0] == found[1] and found[0][0][NAME] == pytest.approx(figures(*words)[0], rel=1e-6)
+
+
+def test_a_sweep_stands_for_its_jobs(runs: list[Path]) -> None:
+    assert request([str(runs[0].parent)]).runs == tuple(runs)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ([], "eval: names no run; give one or more run folders"),
+        (["nowhere"], "nowhere: not a run folder, it has no config.yaml; name a folder under runs/"),
+        (["{run}", "chekpoint=best"], "eval: there is no key chekpoint; did you mean checkpoint?"),
+        (["{run}", "checkpoint=bets"], "checkpoint: must be best, last, all or a step, not 'bets'"),
+        (["{run}", "protocol=studio"], "protocol: there is none called studio; choose field"),
+        (["{run}", "weights=emma"], "weights: must be ema or raw, not emma"),
+        (["{run}", "truncation=-1"], "truncation: must be numbers above 0, or none, not '-1'"),
+        (["{run}", "{run}", "mixture=0.5"], "mixture: must be uniform, or 2 shares at least 0 as in mixture=0.7,0.3, not '0.5'"),
+        (["{run}", "standing_statistics=x"], "standing_statistics: must be a whole number at least 0, not x"),
+    ],
+)  # fmt: skip
+def test_a_request_that_cannot_be_met_is_refused_at_once(runs: list[Path], words: list[str], fault: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        request([word.format(run=runs[0]) for word in words])
+    assert any(found.startswith(fault) for found in raised.value.faults), raised.value.faults
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("metric.kid.samples=3", "metric.kid.samples: kid is not among the metrics fid; add it by metric=[…]"),
+        ("metric.fid.sample=3", "did you mean"),
+        ("metric=[fidd]", "did you mean fid?"),
+        ("checkpoint=77", "has no checkpoint of step 77; choose best or last, or one of 2, 4"),
+    ],
+)  # fmt: skip
+def test_what_only_the_run_can_tell_is_refused_too(runs: list[Path], word: str, fault: str) -> None:
+    with pytest.raises(GantrickError, match=fault.replace("[", r"\[")):
+        list(Assessor(request([str(runs[0]), word])))
+
+
+def test_standing_statistics_are_the_plain_mean_over_batches(runs: list[Path]) -> None:
+    trained = sampling.load(runs[0], "last")
+    network, _ = sampling.generator_of(trained.gan)
+    layers = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    if not layers:
+        pytest.skip("this model's generator has no batch normalisation")
+    seen: list[list[torch.Tensor]] = []
+    hooks = [layers[0].register_forward_pre_hook(lambda _, inputs: seen.append([inputs[0].detach().clone()]))]
+    sampling.stand(trained.gan, 5, 32, seed=2)
+    for hook in hooks:
+        hook.remove()
+    places = [0, *range(2, seen[0][0].ndim)]
+    means = torch.stack([x.double().mean(places) for (x,) in seen]).mean(0)
+    variances = torch.stack([x.double().var(places) for (x,) in seen]).mean(0)
+    torch.testing.assert_close(layers[0].running_mean.double(), means, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(layers[0].running_var.double(), variances, rtol=1e-5, atol=1e-6)
+    assert not network.training or isinstance(network, nn.Module)
+    assert not take(network), "nothing waits to be committed"
+
+
+def test_interpolation_goes_along_the_great_circle(runs: list[Path]) -> None:
+    trained = sampling.load(runs[0], "last")
+    asked: list[torch.Tensor] = []
+    network, _ = sampling.generator_of(trained.gan)
+    hook = network.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0].z.double()))
+    images = trained.interpolate(3, 5, seed=1)
+    hook.remove()
+    assert images.shape[0] == 15
+    z = asked[0].view(3, 5, -1)
+    a, b = z[:, 0], z[:, -1]
+    angle = torch.acos(torch.nn.functional.cosine_similarity(a, b))
+    middle = (a + b) * (torch.sin(angle / 2) / torch.sin(angle))[:, None]
+    torch.testing.assert_close(z[:, 2], middle, rtol=1e-5, atol=1e-5)
+    z = trained.sample(6, seed=1)
+    torch.testing.assert_close(images.view(3, 5, *images.shape[1:])[:, 0], z[::2], rtol=0, atol=1e-4)
+
+
+def test_the_command(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", str(runs[0]), str(runs[1]), "metric.fid.samples=40", "checkpoint=last"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[0].startswith(f"{NAME}  (") and "fakes 40" in lines[0]
+    assert str(runs[1]) in lines[2] and "last (step 4)" in lines[2]
+    assert cli.main(["eval", str(runs[0]), "metric.fid.samples=40", "checkpoint=last", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["figures"][NAME] == pytest.approx(float(lines[1].split()[0]), rel=1e-4)
+    assert cli.main(["eval", str(runs[0]), "los=3"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "gantrick eval: error: eval: there is no key los; there are " + ", ".join(assess.KEYS) + "\n"
+    )
+    folder = tmp_path / "drawn"
+    words = ["sample", *map(str, runs), "--n", "5", "--folder", str(folder), "--grid", str(tmp_path / "grid.png")]
+    assert cli.main(words) == 0
+    assert sorted(file.name for file in folder.iterdir()) == [f"{n:07d}.png" for n in range(5)]
+
+
+def test_the_curve_is_a_picture(tmp_path: Path) -> None:
+    found = [
+        assess.Assessed((Path("a"),), "best", 3, t, Taken({"precision/digits_cnn": p, "recall/digits_cnn": 1 - p}))
+        for t, p in ((0.5, 0.9), (1.0, 0.7), (None, 0.5))
+    ]
+    assert assess.curve(found, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.size == (750, 750)
+    assert not assess.curve(found[:1], tmp_path / "none.png") and not (tmp_path / "none.png").exists()
