@@ -82,18 +82,27 @@ class Discriminator(Network):
         super().__init__()
         self.body = model.discriminator(spec)
         features = int(self.body.features)  # type: ignore[arg-type]
-        self.head = spec.head(features)
+        self.inputs = nn.ModuleList(factory() for factory in spec.d_inputs)
+        self.necks = nn.ModuleList()
+        for factory in spec.necks:
+            self.necks.append(factory(features))
+            features = int(self.necks[-1].features)  # type: ignore[arg-type]
+        self.head = spec.head(features, spec.direction)
         self.heads = nn.ModuleDict({name: factory(features) for name, factory in spec.d_heads.items()})
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
         if self.memory_format is not None:
             images = images.contiguous(memory_format=self.memory_format)
+        for module in self.inputs:
+            images = module(images, labels)
         with self.autocast(images.device):
             features = self.run(images)
         features = features.float()
+        for neck in self.necks:
+            features = neck(features, labels)
         extra = {name: head(features) for name, head in self.heads.items()}
-        return DiscriminatorOutput(self.head(features), features, extra)
+        return DiscriminatorOutput(self.head(features, labels), features, extra)
 
 
 @dataclass(frozen=True)
@@ -387,9 +396,19 @@ class GAN:
             z = torch.rand(shape, generator=generator, device=self.device) * 2 - 1
         else:
             z = torch.randn(shape, generator=generator, device=self.device)
+        labels = None
+        if self.conditional:
+            classes = self.spec.data.classes
+            assert classes is not None
+            labels = torch.randint(classes, (count,), generator=generator, device=self.device)
         with parallel.alone():
-            latents: Latents = self.stages.chain("sample_latents", Latents(z))
+            latents: Latents = self.stages.chain("sample_latents", Latents(z, labels))
         return latents
+
+    @property
+    def conditional(self) -> bool:
+        """Whether G is asked for labels: then they are drawn evenly over the classes, and D is shown those of each."""
+        return "g.labels" in self.assembly.tags
 
     @property
     def boundary(self) -> float | None:

@@ -85,6 +85,8 @@ TAGS: Mapping[str, str] = {
     "images": "the data are images",
     "points": "the data are points of a plane",
     "labels": "the data have labels",
+    "g.labels": "G is asked for a label",
+    "d.labels": "D looks at labels",
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",

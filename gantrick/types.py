@@ -290,15 +290,18 @@ class NetworkSpec:
     g_norm: ModuleFactory  # channels -> layer called as norm(h, condition)
     d_norm: ModuleFactory
     d_dropout: Callable[[float], nn.Module]  # the rate this place of the architecture suggests -> layer
-    head: ModuleFactory  # features F -> module (B, F) -> (B, K)
+    head: Callable[[int, ModuleFactory], nn.Module]  # (F, direction) -> module: features (B, F), labels -> (B, K)
+    direction: ModuleFactory  # features F -> `layers.heads.Direction`, of which a head is made
     tail: Callable[[], nn.Module]  # (B, C, h, w) -> (B, F)
     g_init: Callable[[nn.Module], None]  # called with each module of the network
     d_init: Callable[[nn.Module], None]
     score_weights: tuple[float, ...] = (1.0,)
     d_channels: int | None = None  # input channels of D where they differ from the data's (packs)
+    d_inputs: tuple[Callable[[], nn.Module], ...] = ()  # -> modules: what D sees, labels -> the same with more channels
+    necks: tuple[ModuleFactory, ...] = ()  # F -> module: features, labels -> (B, `features`), between the tail and heads
     g_wrappers: tuple[Wrapper, ...] = ()  # applied to every layer with a weight
     d_wrappers: tuple[Wrapper, ...] = ()
-    d_heads: Mapping[str, ModuleFactory] = field(default_factory=dict)  # auxiliary heads: features F -> module
+    d_heads: Mapping[str, ModuleFactory] = field(default_factory=dict)  # auxiliary heads: features F -> module of features
     g_condition: Callable[[int], nn.Module] | None = (
         None  # blocks -> module: Latents -> (z of the first layer, [c_1 …])
     )

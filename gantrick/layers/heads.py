@@ -1,4 +1,8 @@
-"""The end of a discriminator: the tail, map `(B, C, h, w)` -> features `(B, F)`, and the head -> scores `(B, 1)`."""
+"""The end of a discriminator: the tail, map `(B, C, h, w)` -> features `(B, F)`, and the head -> scores `(B, K)`.
+
+A head is made of directions, w and b of a score ⟨v, w⟩ + b each; a direction may depend on the label. So a condition on
+labels and a head of several scores combine without knowing each other.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +31,41 @@ def tail(pool: Pool) -> Callable[[], nn.Module]:
     return nn.Flatten if pool == "flatten" else lambda: GlobalPool(pool == "mean")
 
 
-def linear_head(features: int) -> nn.Module:
-    """s = w·f + b: one score."""
-    return nn.Linear(features, 1)
+class Direction(nn.Linear):
+    """s = ⟨v, w⟩ + b: features (B, F) -> (B, 1), the same w for all labels."""
+
+    def __init__(self, features: int, bias: bool = True):
+        super().__init__(features, 1, bias)
+
+    def vector(self, labels: Tensor | None) -> Tensor:
+        """w, (F,), or of each sample's own label, (B, F); float32."""
+        w: Tensor = self.weight[0].float()
+        return w
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(features)
+
+
+class ProjectedDirection(Direction):
+    """s = ⟨v, w + e_y⟩ + b, e an embedding of the labels: the projection   (Miyato and Koyama, arXiv 1802.05637)."""
+
+    def __init__(self, features: int, classes: int, bias: bool = True):
+        super().__init__(features, bias)
+        self.embedding = nn.Embedding(classes, features)
+        nn.init.xavier_uniform_(self.embedding.weight)
+
+    def vector(self, labels: Tensor | None) -> Tensor:
+        assert labels is not None
+        embedded: Tensor = self.embedding(labels)
+        return super().vector(labels) + embedded.float()
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        return super().forward(features) + (features * self.embedding(labels)).sum(1, keepdim=True)
+
+
+def linear_head(features: int, direction: Callable[[int], nn.Module]) -> nn.Module:
+    """One score."""
+    return direction(features)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from gantrick.layers.dropout import Dropout
-from gantrick.layers.heads import Pool, linear_head, tail
+from gantrick.layers.heads import Direction, Pool, linear_head, tail
 from gantrick.layers.initialisation import Init, initialisation
 from gantrick.layers.normalization import norm
 from gantrick.types import ConfigError, DataShape, NetworkSpec
@@ -33,6 +33,7 @@ def first_spec(
         d_norm=norm(d_norm),
         d_dropout=lambda suggested: Dropout(d_dropout) if d_dropout else nn.Identity(),
         head=linear_head,
+        direction=Direction,
         tail=tail(pool),
         g_init=initialisation(init),
         d_init=initialisation(init),

@@ -4,7 +4,7 @@ from typing import Literal
 
 from gantrick.layers.cascade import CascadingHead
 from gantrick.stages import Component
-from gantrick.types import ConfigError, Count, NetworkSpec, NonNegative, Paper, Positive
+from gantrick.types import ConfigError, Count, ModuleFactory, NetworkSpec, NonNegative, Paper, Positive
 
 
 class Cascading(Component):
@@ -12,7 +12,8 @@ class Cascading(Component):
 
     D's head gives K = `scores` scores (B, K), each on what the earlier directions left of the features (B, F). weights:
     equal (λ_i = 1/K), geometric (λ_i ∝ decay^{i−1}), or a list; they are made to sum to 1. The paper's own K and λ are
-    not known to this project: 4 and equal are its choice. scores=1 is a plain linear head.
+    not known to this project: 4 and equal are its choice. scores=1 is a plain linear head. With trick=[projection] each
+    direction is one per class, w_i(y) = w_i + e_i(y), and the rejection is along it.
     Source: Shin et al., arXiv 1911.10979.
     """
 
@@ -47,13 +48,13 @@ class Cascading(Component):
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         scores = self.scores
 
-        def head(features: int) -> CascadingHead:
+        def head(features: int, direction: ModuleFactory) -> CascadingHead:
             if scores > features:
                 raise ConfigError(
                     f"trick.cascading.scores: {scores} directions cannot be told apart in {features} features; "
                     f"choose at most {features}"
                 )
-            return CascadingHead(features, scores)
+            return CascadingHead(features, scores, direction=direction)
 
         return spec.but(
             f"D head: {scores} cascading scores, weights {', '.join(f'{w:.3g}' for w in self.score_weights)}",
