@@ -63,9 +63,10 @@ def draw(
     seed: int,
     batch_size: int = 256,
     weights: Weights | None = None,
-    through: Callable[[Tensor], Tensor] = lambda images: images,
+    through: Callable[[Tensor, Tensor | None], Tensor] = lambda images, labels: images,
 ) -> Iterator[Tensor]:
-    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too.
+    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too,
+    and of the labels (b,) that its generator was asked for.
 
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
     Several processes share the batches, and each is given all of them.
@@ -84,11 +85,14 @@ def draw(
             )
             # Nothing stays changed while the caller holds a batch: it may train, draw, or never come back.
             with apart(gan.device, stream(seed, f"draw {round_} {start}")), evaluating(network, gan.discriminator):
-                images: Tensor = network(stages.chain("refine_latents", part, network, gan.discriminator))
+                part = stages.chain("refine_latents", part, network, gan.discriminator)
+                images: Tensor = network(part)
+                labels = part.labels
                 if stages["accept"]:
-                    scores = gan.discriminator(images, part.labels).scores
-                    images = images[stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)]
-            return through(images) if len(images) else images
+                    scores = gan.discriminator(images, labels).scores
+                    mask = stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)
+                    images, labels = images[mask], None if labels is None else labels[mask]
+            return through(images, labels) if len(images) else images
 
         for found in parallel.in_shares(one, range(0, left, batch_size)):
             if len(found):
