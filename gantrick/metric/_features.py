@@ -210,7 +210,8 @@ def precise(x: Tensor, device: torch.device) -> Tensor:
 def enough(count: int, least: int, what: str) -> None:
     """Raises GantrickError where there are fewer than `least`."""
     if count < least:
-        raise GantrickError(f"{least} {what} are the fewest that have this figure, and there are {count}; give more")
+        are = "is" if count == 1 else "are"
+        raise GantrickError(f"{least} {what} are the fewest that have this figure, and there {are} {count}; give more")
 
 
 def _batches(images: Tensor | Pictures, size: int, digest: Any = None) -> Iterator[Tensor]:

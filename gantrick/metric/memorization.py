@@ -28,7 +28,8 @@ class Memorization(FeatureMetric):
     copies/<extractor>        the share of fakes nearer to a training image than 99 % of the held-out images are: 0.01
                               by chance
 
-    `references` is how many training images, and how many held-out ones, are looked at; a copy of another is missed.
+    `references` is how many training images, and how many held-out ones, are looked at; a copy of another is missed,
+    and so is a mirrored copy where the data set's `flip` is on.
     The picture neighbours-<step>.png has the fakes with the nearest neighbours, and below each that training image.
     """
 

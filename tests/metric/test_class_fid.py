@@ -51,5 +51,5 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fault == "metric.class_fid: needs labels, and the data have none; choose metric=fid"
     one, two = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])
     for reals, fakes, what in ((one, two, "reals"), (two, one, "generated samples")):
-        with pytest.raises(GantrickError, match=f"2 {what} of class 1 are the fewest .*, and there are 1; give more"):
+        with pytest.raises(GantrickError, match=f"2 {what} of class 1 are the fewest .*, and there is 1; give more"):
             within(gaussian(4, 2, 0), reals, gaussian(4, 2, 1), fakes, 2)

@@ -86,7 +86,7 @@ def test_points_need_no_extractor() -> None:
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     images = digits().images
-    with pytest.raises(GantrickError, match="2 held-out images are the fewest that have this figure, and there are 1"):
+    with pytest.raises(GantrickError, match="2 held-out images are the fewest that have this figure, and there is 1"):
         Generalization(20).evaluate(Measured(Fixed(Samples(images), Samples(images[:1])), images))
     bad = Measured(Fixed(Samples(images)), images)
     monkeypatch.setattr(bad, "scores", lambda images: torch.full((len(images),), torch.nan))
