@@ -257,8 +257,8 @@ class Assessor:
             self.asked.weights,
             recipe.settings.eval_samples if self.asked.protocol == "training" else None,
             cache,
-            self.beat,
-            self.tell,
+            beat=self.beat,
+            tell=self.tell,
         )
 
     def _metrics_of(self, trained: Trained, judging: Judging) -> dict[str, Metric]:

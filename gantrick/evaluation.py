@@ -15,8 +15,10 @@ from gantrick import parallel
 from gantrick.dataset._reading import read
 from gantrick.feed import stream, to_float, to_uint8
 from gantrick.gan import GAN
-from gantrick.sampling import Weights, apart, draw, draw_mixture, evaluating, generator_of
+from gantrick.sampling import Through, Weights, apart, draw, draw_mixture, evaluating, generator_of
 from gantrick.types import Dataset, Figures, GantrickError, Metric, Samples
+
+DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
 
 def _nothing(*_: Any) -> None:
@@ -52,6 +54,7 @@ class Judging:
     drawn_by: Weights | None = None
     limit: int | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
+    held: dict[Any, Any] = field(default_factory=dict)
     beat: Callable[[int, int], object] = _nothing
     tell: Callable[[str], object] = _nothing
 
@@ -67,25 +70,52 @@ class Judging:
     def weights(self) -> str:
         return generator_of(self.gan, self.drawn_by)[1]
 
+    @property
+    def drawing(self) -> Mapping[str, Any]:
+        """The generator's weights, and the components with their settings by stage of drawing, where there are any."""
+        options = {part.label: dict(part.options) for part in self.gan.assembly.recipe.parts}
+        found = {stage: {c.label: options.get(c.label, {}) for c in self.gan.stages[stage]} for stage in DRAWING}
+        return {"generator": self.weights} | {stage: acting for stage, acting in found.items() if acting}
+
     def fakes(
         self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
     ) -> Iterator[Tensor]:
+        def through(images: Tensor, labels: Tensor | None) -> Tensor:
+            return self._whole(images) if features is None else features(self._whole(images))
+
+        return self._draw(count, batch_size, through)
+
+    def labelled_fakes(
+        self, count: int, batch_size: int, features: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        def through(images: Tensor, labels: Tensor | None) -> Tensor:
+            if labels is None:
+                raise GantrickError("the generator is not asked for labels; leave the metric to conditional runs")
+            found = features(self._whole(images))
+            return torch.cat([found, labels[:, None].to(found)], 1)  # float32 counts classes up to 2²⁴
+
+        for found in self._draw(count, batch_size, through):
+            yield found[:, :-1], found[:, -1].long()
+
+    def _draw(self, count: int, batch_size: int, through: Through) -> Iterator[Tensor]:
         count, done = min(count, self.limit) if self.limit else count, 0
 
-        def through(images: Tensor) -> Tensor:
+        def told(images: Tensor, labels: Tensor | None) -> Tensor:
             nonlocal done
             done += len(images)
             self.beat(done, count)
-            if not bool(torch.isfinite(images).all()):
-                raise GantrickError(
-                    f"step {self.step}: the generator draws values that are not finite; no figure is taken"
-                )
-            return to_uint8(images) if features is None else features(to_uint8(images))
+            return through(images, labels)
 
-        return self._draw(count, stream(self.seed, "evaluation"), batch_size, through)
+        return self._drawn(count, stream(self.seed, "evaluation"), batch_size, told)
 
-    def _draw(self, count: int, seed: int, batch_size: int, through: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    def _drawn(self, count: int, seed: int, batch_size: int, through: Through) -> Iterator[Tensor]:
         return draw(self.gan, count, seed, batch_size, self.drawn_by, through)
+
+    def _whole(self, images: Tensor) -> Tensor:
+        """Images as data. Raises GantrickError where some are not finite."""
+        if not bool(torch.isfinite(images).all()):
+            raise GantrickError(f"step {self.step}: the generator draws values that are not finite; no figure is taken")
+        return to_uint8(images)
 
     @torch.no_grad()
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -103,7 +133,7 @@ class JudgingMixture(Judging):
     gans: Sequence[GAN] = ()
     shares: Sequence[float] = ()
 
-    def _draw(self, count: int, seed: int, batch_size: int, through: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    def _drawn(self, count: int, seed: int, batch_size: int, through: Through) -> Iterator[Tensor]:
         return draw_mixture(self.gans, self.shares, count, seed, batch_size, self.drawn_by, through)
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

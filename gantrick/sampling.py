@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from gantrick.stages import Arrangement, Component
 from gantrick.types import DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
+Through = Callable[[Tensor, Tensor | None], Tensor]  # images, the labels that were asked for
 PATIENCE = 100  # rounds without a single sample accepted
 
 
@@ -65,9 +67,10 @@ def draw(
     seed: int,
     batch_size: int = 256,
     weights: Weights | None = None,
-    through: Callable[[Tensor], Tensor] = lambda images: images,
+    through: Through = lambda images, labels: images,
 ) -> Iterator[Tensor]:
-    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too.
+    """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too,
+    and of the labels (b,) that its generator was asked for.
 
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
     Several processes share the batches, and each is given all of them.
@@ -86,11 +89,14 @@ def draw(
             )
             # Nothing stays changed while the caller holds a batch: it may train, draw, or never come back.
             with apart(gan.device, stream(seed, f"draw {round_} {start}")), evaluating(network, gan.discriminator):
-                images: Tensor = network(stages.chain("refine_latents", part, network, gan.discriminator))
+                part = stages.chain("refine_latents", part, network, gan.discriminator)
+                images: Tensor = network(part)
+                labels = part.labels
                 if stages["accept"]:
-                    scores = gan.discriminator(images, part.labels).scores
-                    images = images[stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)]
-            return through(images) if len(images) else images
+                    scores = gan.discriminator(images, labels).scores
+                    mask = stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)
+                    images, labels = images[mask], None if labels is None else labels[mask]
+            return through(images, labels) if len(images) else images
 
         for found in parallel.in_shares(one, range(0, left, batch_size)):
             if len(found):
@@ -110,7 +116,7 @@ def draw_mixture(
     seed: int,
     batch_size: int = 256,
     weights: Weights | None = None,
-    through: Callable[[Tensor], Tensor] = lambda images: images,
+    through: Through = lambda images, labels: images,
 ) -> Iterator[Tensor]:
     """Batches of a mixture, as `draw` gives them: each sample is of GAN k with probability shares_k / Σ shares.
 
@@ -121,15 +127,24 @@ def draw_mixture(
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
     pools = [
-        _Pool(draw(gan, int((whose == k).sum()), stream(seed, f"mixture {k}"), batch_size, weights))
+        _Pool(draw(gan, int((whose == k).sum()), stream(seed, f"mixture {k}"), batch_size, weights, _packed))
         for k, gan in enumerate(gans)
     ]
+    shape = gans[0].spec.data.shape
     for start in range(0, count, batch_size):
         part = whose[start : start + batch_size]
         pieces = [pool.take(int((part == k).sum())) for k, pool in enumerate(pools)]
         order = torch.argsort(part, stable=True)  # of the places, by GAN
-        images = torch.cat([piece for piece in pieces if len(piece)])
-        yield through(images[torch.argsort(order).to(images.device)])
+        rows = torch.cat([piece for piece in pieces if len(piece)])
+        rows = rows[torch.argsort(order).to(rows.device)]
+        images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
+        yield through(images, labels[:, 0].long() if labels.shape[1] else None)
+
+
+def _packed(images: Tensor, labels: Tensor | None) -> Tensor:
+    """Images and labels as rows `(B, D)` or `(B, D + 1)`; float32 counts classes up to 2²⁴."""
+    rows = images.flatten(1)
+    return rows if labels is None else torch.cat([rows, labels[:, None].to(rows)], 1)
 
 
 class _Pool:

@@ -7,6 +7,8 @@ Shapes are written `(B, C, H, W)` for images and `(B, D)` for points; images are
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -489,10 +491,15 @@ class Evaluation(Protocol):
     step: int
     folder: Path | None  # the run's `samples/` for pictures; None where none are wanted, or another process makes them
     cache: dict[Any, Any]  # lives as long as the run: reference statistics
+    held: dict[Any, Any]  # lives as long as this evaluation: what metrics share of its fakes
 
     @property
     def weights(self) -> str:
         """ "ema" or "raw": which generator is drawn from."""
+
+    @property
+    def drawing(self) -> Mapping[str, Any]:
+        """How fakes are drawn, for the protocol: "generator" (`weights`), and by stage the components of drawing."""
 
     @property
     def dataset(self) -> Dataset: ...
@@ -506,6 +513,14 @@ class Evaluation(Protocol):
         """Generated samples as data: uint8 (B, C, H, W) after the round trip, or float32 points (B, D).
 
         features: what is wanted of them instead, (B, …) -> (B, F); several processes share this work.
+        """
+
+    def labelled_fakes(
+        self, count: int, batch_size: int, features: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (B, F) of fakes as in `fakes`, and the labels (B,) that each was asked for.
+
+        Raises GantrickError where the run's generator is asked for none.
         """
 
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
@@ -537,11 +552,20 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers by metric name (`fid/digits_cnn`), the protocol that made them, and pictures left in the run folder."""
+    """Numbers by metric name (`fid/digits_cnn`), the protocol that made them, and pictures left in the run folder.
+
+    A protocol is given its `fingerprint`, the sha256 over all else in it.
+    """
 
     values: Mapping[str, float]
     protocol: Mapping[str, Any] = field(default_factory=dict)
     pictures: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.protocol and "fingerprint" not in self.protocol:
+            text = json.dumps(dict(self.protocol), sort_keys=True, default=str)
+            named = {**self.protocol, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:12]}
+            object.__setattr__(self, "protocol", named)
 
 
 class Metric(ABC):

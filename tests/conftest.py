@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,12 @@ if (folder := str(Path(__file__).parent)) not in sys.path:
     sys.path.insert(0, folder)  # `from playing import Game` from any folder below
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_statistics(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept on disk of reals is kept for these tests alone, and those of a test's subprocesses."""
+    os.environ["GANTRICK_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)

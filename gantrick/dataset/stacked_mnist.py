@@ -28,6 +28,8 @@ class StackedMnist(Dataset):
         venue="International Conference on Learning Representations",
     )
 
+    stacked_digits = True  # for metric=stacked_modes
+
     def __init__(
         self,
         size: Literal[28, 32] = 28,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from typing import Any, ClassVar
 
@@ -76,10 +74,8 @@ class Modes(Metric):
             "radius_stds": self.radius_stds,
             "fakes": len(points),
             "quantisation": "none",
-            "generator": evaluation.weights,
+            **evaluation.drawing,
         }
-        text = json.dumps(protocol, sort_keys=True)
-        protocol["fingerprint"] = hashlib.sha256(text.encode()).hexdigest()[:12]
         if evaluation.folder is None:
             return Figures({f"modes/{k}": v for k, v in values.items()}, protocol)
         picture = evaluation.folder / f"modes-{evaluation.step:07d}.png"

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from measuring import Measured
 from torch import Tensor
 
 from gantrick import registry
@@ -34,27 +33,6 @@ class Pictures(Dataset):
 
 def noise(count: int, low: int, shape: tuple[int, ...] = (1, 8, 8), seed: int = 0) -> Tensor:
     return torch.randint(low, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-@dataclass
-class Judged:
-    """An Evaluation of fixed fakes that counts how often the reals are asked for."""
-
-    dataset: Dataset
-    generated: Tensor
-    weights: str = "ema"
-    step: int = 3
-    folder: Path | None = None
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    cache: dict[Any, Any] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    def fakes(self, count: int, batch_size: int = 256, features: Any = None) -> Iterator[Tensor]:
-        yield from map(features or Tensor.clone, self.generated[:count].split(batch_size))
-
-    def reals(self, split: Literal["train", "test"] = "train") -> Samples:
-        self.asked.append(split)
-        return self.dataset.load(split)
 
 
 def by_hand(reals: Tensor, fakes: Tensor, extractor: str = "digits_cnn") -> float:
@@ -86,7 +64,7 @@ def test_the_config_says_what_the_signature_says() -> None:
 @pytest.mark.parametrize("batch_size", [7, 1000])
 def test_the_figure_is_the_distance_of_the_features(batch_size: int) -> None:
     fakes = noise(250, 40, seed=1)
-    figures = FID("digits_cnn", samples=250, batch_size=batch_size).evaluate(Judged(Pictures(), fakes))
+    figures = FID("digits_cnn", samples=250, batch_size=batch_size).evaluate(Measured(Pictures(), fakes))
     assert set(figures.values) == {"fid/digits_cnn"}
     # batches of another size are another order of float32 sums in the network
     assert figures.values["fid/digits_cnn"] == pytest.approx(by_hand(Pictures().load().images, fakes), rel=1e-5)
@@ -94,7 +72,7 @@ def test_the_figure_is_the_distance_of_the_features(batch_size: int) -> None:
 
 def test_reals_are_at_no_distance_from_themselves_and_fakes_further_off_the_more_they_differ() -> None:
     found = [
-        FID("digits_cnn", samples=300).evaluate(Judged(Pictures(), fakes)).values["fid/digits_cnn"]
+        FID("digits_cnn", samples=300).evaluate(Measured(Pictures(), fakes)).values["fid/digits_cnn"]
         for fakes in (Pictures().load().images, noise(300, 30), noise(300, 90))
     ]
     assert found[0] < 1e-6
@@ -102,21 +80,21 @@ def test_reals_are_at_no_distance_from_themselves_and_fakes_further_off_the_more
 
 
 def test_the_reference_is_measured_once_and_kept() -> None:
-    metric, judged = FID("digits_cnn", samples=100), Judged(Pictures(), noise(200, 40))
+    metric, judged = FID("digits_cnn", samples=100), Measured(Pictures(), noise(200, 40))
     first = metric.evaluate(judged)
-    judged.step, judged.generated = 6, noise(200, 90)
+    judged.step, judged.generated, judged.held = 6, noise(200, 90), {}
     second = metric.evaluate(judged)
     assert judged.asked == ["train"]
     assert second.values != first.values
     assert second.protocol == first.protocol
     FID("digits_cnn", samples=100, split="test").evaluate(judged)
     assert judged.asked == ["train", "test"]
-    fresh = Judged(Pictures(), noise(200, 90))
+    fresh = Measured(Pictures(), noise(200, 90))
     assert metric.evaluate(fresh).values == second.values
 
 
 def test_the_protocol_says_how_the_figure_was_made() -> None:
-    protocol = FID("digits_cnn", samples=120).evaluate(Judged(Pictures(), noise(200, 40), weights="raw")).protocol
+    protocol = FID("digits_cnn", samples=120).evaluate(Measured(Pictures(), noise(200, 40), weights="raw")).protocol
     net = features.extractor("digits_cnn")
     assert {k: v for k, v in protocol.items() if k not in ("fingerprint", "reference")} == {
         "extractor": "digits_cnn",
@@ -134,7 +112,7 @@ def test_the_protocol_says_how_the_figure_was_made() -> None:
 def test_unlike_protocols_have_unlike_fingerprints() -> None:
     def fingerprint(dataset: Dataset, weights: str = "ema", **options: Any) -> str:
         metric = FID("digits_cnn", **({"samples": 120} | options))
-        return str(metric.evaluate(Judged(dataset, noise(200, 40), weights)).protocol["fingerprint"])
+        return str(metric.evaluate(Measured(dataset, noise(200, 40), weights)).protocol["fingerprint"])
 
     class Others(Pictures):
         """As many images of the same shape, one pixel of one of them different."""
@@ -158,7 +136,7 @@ def test_unlike_protocols_have_unlike_fingerprints() -> None:
 
 @pytest.mark.parametrize(("reals", "fakes", "below"), [(97, 97, False), (96, 200, True), (200, 96, True)])
 def test_no_more_samples_than_features_is_said(reals: int, fakes: int, below: bool) -> None:
-    figures = FID("digits_cnn", samples=fakes).evaluate(Judged(Pictures(reals), noise(200, 40)))  # it has 96 features
+    figures = FID("digits_cnn", samples=fakes).evaluate(Measured(Pictures(reals), noise(200, 40)))  # it has 96 features
     assert figures.protocol.get("rank") == ("below full" if below else None)
     assert figures.values["fid/digits_cnn"] > 0
 
@@ -166,7 +144,7 @@ def test_no_more_samples_than_features_is_said(reals: int, fakes: int, below: bo
 @pytest.mark.slow
 def test_random_inception_reports_under_its_own_name() -> None:
     metric = FID("random_inception", samples=3)
-    figures = metric.evaluate(Judged(Pictures(3), noise(3, 40)))
+    figures = metric.evaluate(Measured(Pictures(3), noise(3, 40)))
     assert set(figures.values) == {"fid/random_inception"} == {metric.primary}
 
 
@@ -215,19 +193,19 @@ def test_check_names_missing_inception_weights_where_they_go_and_what_else_there
     assert "metric.fid.extractor=cifar10_cnn or digits_cnn or mnist_cnn" in fault
     assert "\n" not in fault
     with pytest.raises(ConfigError, match="found no weights"):
-        FID().evaluate(Judged(Pictures(), noise(10, 0)))
+        FID().evaluate(Measured(Pictures(), noise(10, 0)))
 
 
 def test_weights_from_a_file_are_used_and_bad_ones_refused(tmp_path: Path) -> None:
     state = features.extractor("digits_cnn").state_dict()
     state["body.0.conv.weight"] = state["body.0.conv.weight"] * 0.5
     torch.save(state, tmp_path / "other.pt")
-    judged = Judged(Pictures(), noise(200, 40))
+    judged = Measured(Pictures(), noise(200, 40))
     shipped = FID("digits_cnn", samples=200).evaluate(judged)
     metric = FID("digits_cnn", samples=200, weights=str(tmp_path / "other.pt"))
     other = metric.evaluate(judged)
     assert other.values != shipped.values
-    assert other.values == metric.evaluate(Judged(Pictures(), noise(200, 40))).values  # not with the cached reference
+    assert other.values == metric.evaluate(Measured(Pictures(), noise(200, 40))).values  # not with the cached reference
     assert other.protocol["fingerprint"] != shipped.protocol["fingerprint"]
     with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "none.pt"))):
         FID("digits_cnn", weights=str(tmp_path / "none.pt")).prepare()

@@ -3,13 +3,12 @@ from __future__ import annotations
 import importlib
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
+from measuring import Measured
 from PIL import Image
 from torch import Tensor
 
@@ -48,23 +47,8 @@ def drawn(corners: Corners, samples: int, seed: int = 0) -> Tensor:
     return corners.centers[labels] + corners.std * torch.randn(samples, 2, generator=stream)
 
 
-@dataclass
-class Judged:
-    """An Evaluation of fixed fakes."""
-
-    dataset: Dataset
-    generated: Tensor
-    folder: Path | None = None
-    weights: str = "ema"
-    step: int = 120
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    cache: dict[Any, Any] = field(default_factory=dict)
-
-    def fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
-        yield from self.generated[:count].split(batch_size)
-
-    def reals(self, split: Literal["train", "test"] = "train") -> Samples:
-        return self.dataset.load(split)
+def judged(dataset: Dataset, generated: Tensor, folder: Path | None = None, **more: Any) -> Measured:
+    return Measured(dataset, generated, folder=folder, step=120, **more)
 
 
 def naive(points: Tensor, centers: Tensor, radius: float) -> dict[str, float]:
@@ -105,18 +89,18 @@ def test_the_figures_are_those_of_a_naive_loop(seed: int, spread: float) -> None
 
 def test_points_made_by_hand() -> None:
     points = torch.tensor([[1.0, 1.0], [1.25, 1.0], [1.0, 1.35], [1.0, -0.75], [0.0, 0.0], [50.0, 50.0]])
-    values = Modes(samples=6).evaluate(Judged(Corners(), points)).values  # 3 std are 0.3
+    values = Modes(samples=6).evaluate(judged(Corners(), points)).values  # 3 std are 0.3
     assert values["modes/covered"] == 2  # (1, 1) twice, (1, −1) once; 0.35 away is too far
     assert values["modes/high_quality"] == 0.5
     assert values["modes/score"] == 2.5
     assert values["modes/kl"] == pytest.approx(2 / 3 * math.log(8 / 3) + 1 / 3 * math.log(4 / 3), rel=1e-12)
-    assert Modes(samples=6, radius_stds=4.0).evaluate(Judged(Corners(), points)).values["modes/high_quality"] == 4 / 6
-    assert Modes(samples=2).evaluate(Judged(Corners(), points)).values["modes/score"] == 2.0
+    assert Modes(samples=6, radius_stds=4.0).evaluate(judged(Corners(), points)).values["modes/high_quality"] == 4 / 6
+    assert Modes(samples=2).evaluate(judged(Corners(), points)).values["modes/score"] == 2.0
 
 
 def test_no_sample_of_quality() -> None:
     points = torch.tensor([[0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0]])
-    values = Modes(samples=3).evaluate(Judged(Corners(), points)).values
+    values = Modes(samples=3).evaluate(judged(Corners(), points)).values
     assert values == {"modes/covered": 0, "modes/high_quality": 0, "modes/kl": math.log(4), "modes/score": 0}
 
 
@@ -128,7 +112,7 @@ def test_what_is_not_finite_counts_against_quality() -> None:
 def test_a_perfect_generator() -> None:
     """Of a round Gaussian in the plane 1 − e^(−9/2) lies within 3 std; five standard errors of 20,000 draws."""
     corners = Corners()
-    values = Modes(samples=20_000).evaluate(Judged(corners, drawn(corners, 20_000, seed=1))).values
+    values = Modes(samples=20_000).evaluate(judged(corners, drawn(corners, 20_000, seed=1))).values
     expected = 1 - math.exp(-4.5)
     assert values["modes/covered"] == 4
     assert abs(values["modes/high_quality"] - expected) < 5 * math.sqrt(expected * (1 - expected) / 20_000)
@@ -146,7 +130,7 @@ def test_one_more_mode_beats_any_quality() -> None:
 
 def test_the_protocol_says_how_the_figure_was_made() -> None:
     points = drawn(Corners(), 500)
-    plain = Modes(samples=400).evaluate(Judged(Corners(), points)).protocol
+    plain = Modes(samples=400).evaluate(judged(Corners(), points)).protocol
     assert {k: v for k, v in plain.items() if k != "fingerprint"} == {
         "modes": 4,
         "extent": 1.0,
@@ -157,14 +141,14 @@ def test_the_protocol_says_how_the_figure_was_made() -> None:
         "generator": "ema",
     }
     others = {
-        Modes(samples=401).evaluate(Judged(Corners(), points)).protocol["fingerprint"],
-        Modes(samples=400, radius_stds=2.0).evaluate(Judged(Corners(), points)).protocol["fingerprint"],
-        Modes(samples=400).evaluate(Judged(Corners(), points, weights="raw")).protocol["fingerprint"],
-        Modes(samples=400).evaluate(Judged(Corners(0.2), points)).protocol["fingerprint"],
+        Modes(samples=401).evaluate(judged(Corners(), points)).protocol["fingerprint"],
+        Modes(samples=400, radius_stds=2.0).evaluate(judged(Corners(), points)).protocol["fingerprint"],
+        Modes(samples=400).evaluate(judged(Corners(), points, weights="raw")).protocol["fingerprint"],
+        Modes(samples=400).evaluate(judged(Corners(0.2), points)).protocol["fingerprint"],
         plain["fingerprint"],
     }
     assert len(others) == 5
-    assert Modes(samples=400).evaluate(Judged(Corners(), drawn(Corners(), 500, seed=9))).protocol == plain
+    assert Modes(samples=400).evaluate(judged(Corners(), drawn(Corners(), 500, seed=9))).protocol == plain
 
 
 def colours(path: Path) -> tuple[Counter[tuple[int, ...]], Image.Image]:
@@ -177,7 +161,7 @@ def colours(path: Path) -> tuple[Counter[tuple[int, ...]], Image.Image]:
 def test_the_picture(tmp_path: Path) -> None:
     corners = Corners()
     fakes = corners.centers[:1] + 0.05 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
-    figures = Modes(samples=300).evaluate(Judged(corners, fakes, tmp_path / "samples"))
+    figures = Modes(samples=300).evaluate(judged(corners, fakes, tmp_path / "samples"))
     assert figures.pictures == (tmp_path / "samples" / "modes-0000120.png",)
     found, picture = colours(figures.pictures[0])
     white = found[(255, 255, 255)]
@@ -196,14 +180,14 @@ def test_the_picture(tmp_path: Path) -> None:
 def test_the_frame_of_the_picture_is_that_of_the_reals(tmp_path: Path) -> None:
     """Fakes out of it, or not finite, are not drawn and move nothing."""
     wild = torch.tensor([[1e30, 0.0], [0.0, -1e4], [math.nan, 0.0], [math.inf, -math.inf]])
-    (path,) = Modes(samples=4).evaluate(Judged(Corners(), wild, tmp_path / "wild")).pictures
-    (none,) = Modes(samples=4).evaluate(Judged(Corners(), torch.full((4, 2), 9.0), tmp_path / "none")).pictures
+    (path,) = Modes(samples=4).evaluate(judged(Corners(), wild, tmp_path / "wild")).pictures
+    (none,) = Modes(samples=4).evaluate(judged(Corners(), torch.full((4, 2), 9.0), tmp_path / "none")).pictures
     assert path.read_bytes() == none.read_bytes()
     assert colours(path)[0][FAKE] == 0
 
 
 def test_no_folder_no_picture() -> None:
-    assert Modes(samples=4).evaluate(Judged(Corners(), drawn(Corners(), 4))).pictures == ()
+    assert Modes(samples=4).evaluate(judged(Corners(), drawn(Corners(), 4))).pictures == ()
 
 
 @pytest.mark.parametrize("name", ["ring", "grid"])
@@ -211,7 +195,7 @@ def test_the_shipped_mixtures_are_counted(name: str) -> None:
     dataset = registry.create("dataset", name, {})
     assert Modes().check(dataset) == []
     points = dataset.load("test").images
-    values = Modes(samples=2500).evaluate(Judged(dataset, points)).values
+    values = Modes(samples=2500).evaluate(judged(dataset, points)).values
     assert values["modes/covered"] == len(dataset.centers)
     assert values["modes/high_quality"] > 0.98
 
@@ -221,4 +205,4 @@ def test_check_asks_for_known_modes() -> None:
     assert fault.startswith("metric.modes: needs a data set of points that knows its modes")
     assert "dataset=ring" in fault
     with pytest.raises(GantrickError, match="knows its modes"):
-        Modes().evaluate(Judged(Pictures(), torch.zeros(4, 2)))
+        Modes().evaluate(judged(Pictures(), torch.zeros(4, 2)))
