@@ -299,11 +299,11 @@ class NetworkSpec:
     d_init: Callable[[nn.Module], None]
     score_weights: tuple[float, ...] = (1.0,)
     d_channels: int | None = None  # input channels of D where they differ from the data's (packs)
-    d_inputs: tuple[Callable[[], nn.Module], ...] = ()  # -> modules: what D sees, labels -> the same with more channels
-    necks: tuple[ModuleFactory, ...] = ()  # F -> module: features, labels -> (B, `features`), between the tail and heads
+    d_inputs: tuple[Callable[[], nn.Module], ...] = ()  # -> modules: what D sees and labels -> more channels
+    necks: tuple[ModuleFactory, ...] = ()  # F -> module: features, labels -> (B, `features`), before the heads
     g_wrappers: tuple[Wrapper, ...] = ()  # applied to every layer with a weight
     d_wrappers: tuple[Wrapper, ...] = ()
-    d_heads: Mapping[str, ModuleFactory] = field(default_factory=dict)  # auxiliary heads: features F -> module of features
+    d_heads: Mapping[str, ModuleFactory] = field(default_factory=dict)  # auxiliary heads: features F -> module
     g_condition: Callable[[int], nn.Module] | None = (
         None  # blocks -> module: Latents -> (z of the first layer, [c_1 …])
     )

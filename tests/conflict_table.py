@@ -26,6 +26,7 @@ REFUSED: list[Row] = [
         {},
         "the official code removes BN from D; D(x') − D(x'') would mix samples",
     ),
+    ("trick.conditional_batch_norm", "trick.label_concat", {}, "two ways of telling G the label, where one is needed"),
 ]
 
 WARNED: list[Row] = [

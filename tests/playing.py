@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gantrick import parallel
+from gantrick import parallel, registry
 from gantrick.feed import Feed
 from gantrick.gan import GAN, preflight
 from gantrick.meter import Meter
@@ -26,9 +26,14 @@ def recipe(
     trick: Entries | None = None,
     model: Mapping[str, Any] | None = None,
     dataset: Mapping[str, Any] | None = None,
+    partners: bool = True,
     **settings: Any,
 ) -> Recipe:
-    """A tiny DCGAN on 8-pixel digits, or what is asked for instead; entries are {key: options}."""
+    """A tiny DCGAN on 8-pixel digits, or what is asked for instead; entries are {key: options}.
+
+    partners: a trick that needs labels in the other player is given one that brings them there.
+    """
+    trick = with_partners(trick or {}) if partners else trick
     named = {
         "regularizer": {k: {"name": k, **v} for k, v in (regularizer or {}).items()},
         "trick": {k: {"name": k, **v} for k, v in (trick or {}).items()},
@@ -44,6 +49,15 @@ def recipe(
             **settings,
         }
     )
+
+
+def with_partners(tricks: Entries) -> Entries:
+    found = dict(tricks)
+    for tag, partner in (("g.labels", "conditional_batch_norm"), ("d.labels", "projection")):
+        classes = [registry.load("trick", name) for name in found]
+        if any(tag in c.needs for c in classes) and not any(tag in c.provides for c in classes):
+            found[partner] = {}
+    return found
 
 
 class Game:
@@ -68,7 +82,9 @@ class Game:
 
         def drawn(player: str) -> Any:
             real = self.feed.next(batch_size) if player == "discriminator" or real_in_g else None
-            return real, Latents(parallel.rows(self.gan.latents(batch_size, source).z))
+            latents = self.gan.latents(batch_size, source)
+            labels = None if latents.labels is None else parallel.rows(latents.labels)
+            return real, Latents(parallel.rows(latents.z), labels)
 
         def observe(record: Any, norm: torch.Tensor) -> None:
             self.meter.add({**record.terms, **record.diagnostics, f"norm/{record.player[0]}": norm}, self.step)

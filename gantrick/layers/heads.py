@@ -60,7 +60,8 @@ class ProjectedDirection(Direction):
         return super().vector(labels) + embedded.float()
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        return super().forward(features) + (features * self.embedding(labels)).sum(1, keepdim=True)
+        projected: Tensor = (features * self.embedding(labels)).sum(1, keepdim=True)
+        return super().forward(features) + projected
 
 
 def linear_head(features: int, direction: Callable[[int], nn.Module]) -> nn.Module:

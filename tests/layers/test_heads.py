@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gantrick.layers.heads import Pool, count_features, linear_head, tail
+from gantrick.layers.heads import Direction, Pool, count_features, linear_head, tail
 
 
 @pytest.mark.parametrize("pool", ["flatten", "sum", "mean"])
@@ -33,6 +33,6 @@ def test_flatten_does_not_depend_on_the_memory_format() -> None:
 
 
 def test_the_head_gives_one_score() -> None:
-    head = linear_head(7)
+    head = linear_head(7, Direction)
     features = torch.randn(3, 7)
     torch.testing.assert_close(head(features), (features * head.weight[0]).sum(1, keepdim=True) + head.bias)
