@@ -97,6 +97,7 @@ def sample(words: list[str]) -> int:
     add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
     add("--truncation", type=_positive, metavar="T", help="draw from latents with |z| at most T")
     add("--standing-statistics", type=_count, metavar="N", help="batch norms take the mean of N batches")
+    add("--label", type=int, action="append", help="the class to draw, of a conditional run; may be given again")
     add("--interpolate", action="store_true", help="every row of the grid leads from one latent to another")
     arguments = parser.parse_args(words)
     if not (arguments.grid or arguments.npz or arguments.folder):
@@ -110,6 +111,8 @@ def sample(words: list[str]) -> int:
             raise Refused(f"{path}: there is no folder {path.parent}; make it first")
     if arguments.checkpoint not in ("best", "last") and not arguments.checkpoint.isdecimal():
         raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
+    if arguments.label is not None and len(arguments.runs) > 1:
+        raise Refused("--label: is asked of one run; name one")
     if arguments.interpolate and len(arguments.runs) > 1:
         raise Refused("--interpolate: leads through one generator's latents; name one run")
     from gantrick import sampling
@@ -125,9 +128,9 @@ def sample(words: list[str]) -> int:
     columns = None
     if arguments.interpolate:
         columns = 8
-        samples = runs[0].interpolate(arguments.n, columns, arguments.seed, arguments.weights)
+        samples = runs[0].interpolate(arguments.n, columns, arguments.seed, arguments.weights, arguments.label)
     elif len(runs) == 1:
-        samples = runs[0].sample(arguments.n, arguments.seed, arguments.weights)
+        samples = runs[0].sample(arguments.n, arguments.seed, arguments.weights, arguments.label)
     else:
         samples = sampling.mixed(runs, arguments.n, arguments.seed, arguments.weights)
     samples = to_uint8(samples)

@@ -68,10 +68,12 @@ def draw(
     batch_size: int = 256,
     weights: Weights | None = None,
     through: Through = lambda images, labels: images,
+    labels: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
     """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too,
     and of the labels (b,) that its generator was asked for.
 
+    labels: those that a conditional generator is asked for, over and over; None: drawn evenly over the classes.
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
     Several processes share the batches, and each is given all of them.
     """
@@ -81,6 +83,9 @@ def draw(
         source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
         with apart(gan.device, stream(seed, f"draw {round_}")), parallel.alone():
             latents = stages.chain("truncate", gan.latents(left, source))
+        if labels is not None:
+            again = torch.tensor(labels, device=gan.device).repeat(-(-left // len(labels)))
+            latents = Latents(latents.z, again[:left])
 
         def one(start: int, latents: Latents = latents, round_: int = round_) -> Tensor:
             part = Latents(
@@ -186,16 +191,35 @@ class Trained:
     def __init__(self, recipe: Recipe, gan: GAN, step: int, path: Path):
         self.recipe, self.gan, self.step, self.path = recipe, gan, step, path
 
-    def sample(self, count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
+    def sample(
+        self, count: int, seed: int = 0, weights: Weights | None = None, labels: Sequence[int] | None = None
+    ) -> Tensor:
         """`count` samples, (count, C, H, W) in [-1, 1] or points (count, D), on the CPU; the same for the same seed.
 
-        Raises GantrickError where `count` is no whole number above 0.
+        labels: the classes asked for, over and over. Raises GantrickError where `count` is no whole number above 0, or
+        the run knows no such label.
         """
+        if labels is not None:
+            self._check_labels(labels)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise GantrickError(f"sample: the count must be a whole number at least 1, not {count!r}")
-        return torch.cat(list(draw(self.gan, count, seed, weights=weights))).cpu()
+        return torch.cat(list(draw(self.gan, count, seed, weights=weights, labels=labels))).cpu()
 
-    def interpolate(self, count: int, columns: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
+    def _check_labels(self, labels: Sequence[int]) -> None:
+        classes = self.gan.spec.data.classes or 0
+        if not self.gan.conditional:
+            raise GantrickError(f"{self.path}: the run is not conditional, so no label can be asked for; leave it out")
+        if any(not 0 <= label < classes for label in labels):
+            raise GantrickError(f"{self.path}: has the labels 0 to {classes - 1}; ask for one of these")
+
+    def interpolate(
+        self,
+        count: int,
+        columns: int,
+        seed: int = 0,
+        weights: Weights | None = None,
+        labels: Sequence[int] | None = None,
+    ) -> Tensor:
         """`count` rows of `columns` samples, (count · columns, …), each from one latent z₀ to another z₁.
 
         Along the great circle between them, sin((1 − t) ω)/sin ω z₀ + sin(t ω)/sin ω z₁ (White, arXiv 1609.04468), as
@@ -215,10 +239,14 @@ class Trained:
             angle = cosine.clamp(-1, 1).acos()
             around = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
             z = torch.where(torch.sin(angle) > 1e-6, around, z)
-        labels = None if latents.labels is None else latents.labels[::2].repeat_interleave(columns)
+        if labels is not None:
+            self._check_labels(labels)
+            asked: Tensor | None = torch.tensor(labels, device=gan.device).repeat(-(-count // len(labels)))[:count]
+        else:
+            asked = None if latents.labels is None else latents.labels[::2]
         z = z.flatten(0, 1).to(latents.z.dtype)
         with torch.no_grad(), apart(gan.device, seed), evaluating(network):
-            found: Tensor = network(Latents(z, labels))
+            found: Tensor = network(Latents(z, None if asked is None else asked.repeat_interleave(columns)))
         return found.cpu()
 
     def truncate(self, threshold: float) -> None:

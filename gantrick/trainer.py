@@ -537,10 +537,14 @@ class Trainer:
         try:
             path = self.folder.picture(f"{self.step:07d}.png")
             seed = stream(self.recipe.settings.seed, "grid")
+            labels, count, columns = None, GRID if image else POINTS, None
+            if image and self.gan.conditional:  # a column for each class
+                columns = min(int(self.assembly.spec.data.classes or 1), 10)
+                labels, count = range(columns), 8 * columns
             with parallel.alone():
-                images = torch.cat(list(draw(self.gan, GRID if image else POINTS, seed)))
+                images = torch.cat(list(draw(self.gan, count, seed, labels=labels)))
             reach = None if image else 1.2 * float(self.feed.images[:].abs().max())  # the frame is that of the reals
-            save_grid(to_uint8(images).cpu(), path, limits=None if reach is None else (-reach, reach))
+            save_grid(to_uint8(images).cpu(), path, columns, limits=None if reach is None else (-reach, reach))
         except Exception as error:
             self.console.warn(f"samples: no picture at step {self.step}: {type(error).__name__}: {error}")
             return
