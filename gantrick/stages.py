@@ -87,6 +87,7 @@ TAGS: Mapping[str, str] = {
     "labels": "the data have labels",
     "g.labels": "G is asked for a label",
     "d.labels": "D looks at labels",
+    "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",

@@ -75,7 +75,7 @@ def test_acts(group: str, name: str) -> None:
 def test_neutral_settings_equal_its_absence(group: str, name: str) -> None:
     neutral = registry.load(group, name).neutral
     if neutral is None:
-        assert name in {"spectral_norm", "conditional_batch_norm", "projection", "acgan", "label_concat"}, (
+        assert name in {"spectral_norm", "conditional_batch_norm", "projection", "acgan", "label_concat", "infogan"}, (
             "has settings that switch it off, or stands in this list"
         )
         return

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gantrick import papers
-from gantrick.stages import Component
+from gantrick.stages import Component, Forbidden
 from gantrick.types import Latents, NetworkSpec, Positive
 
 
@@ -23,6 +23,7 @@ class Truncation(Component):
     """
 
     paper = papers.BIGGAN
+    forbids = {"z.codes": Forbidden("codes are not noise, and would be moved", "leave truncation out")}
     neutral = {"threshold": None}
     exercise = {"threshold": 0.5}
 
