@@ -99,7 +99,7 @@ class FID(Metric):
     def _network(self) -> features.Extractor:
         """The extractor, built once. Raises ConfigError with what to do about it."""
         if self._built is None:
-            others = {name for name in features.names() if "inception" not in name} - {self.extractor}
+            others = set(features.shipped()) - {self.extractor}
             choice = " or ".join(sorted(others))
             remedy = f", or choose metric.fid.extractor={choice} (another figure), or metric=[] for none"
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,8 @@ class Extractor(nn.Module):
     """the number of features F"""
     resizer: str
     """how images are brought to the network's size"""
+    resizers: Mapping[str, str] = {}
+    """the ways there are to do so, where there is a choice: name -> what `resizer` then says"""
     frozen: bool = False
     _quick: tuple[Weights, nn.Module] | None = None
     _hashed: tuple[Weights, str] | None = None
@@ -140,14 +142,19 @@ def resize(images: Tensor, size: int, mode: str = "bilinear") -> Tensor:
     return F.interpolate(images, size=(size, size), mode=mode, align_corners=False, antialias=True)
 
 
-def load_into(network: nn.Module, path: Path, who: str) -> None:
+def load_into(
+    network: nn.Module, path: Path, who: str, rename: Callable[[str], str | None] = lambda name: name
+) -> None:
     """Load a state dict file (tensors only, any float type) into `network`, in float32.
+
+    rename: a name in the file -> the network's, or None for what it has no place for.
 
     Raises ValueError in one sentence where the file is not a state dict of this network.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        named = ((rename(key), value) for key, value in found.items())
+        state = {key: value.float() if value.is_floating_point() else value for key, value in named if key is not None}
         network.load_state_dict(state)
     except (RuntimeError, AttributeError, EOFError, LookupError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
