@@ -92,6 +92,7 @@ class Moments:
         if self.rows is not None:
             return self.rows.T / math.sqrt(self.count - 1)
         covariance = self.covariance
+        lower: Tensor
         lower, failed = torch.linalg.cholesky_ex(covariance)
         pivots = lower.diagonal().square()
         if not failed and bool(pivots.min() > pivots.max() * 10 * len(pivots) * EPS):  # noise could pass for a pivot
@@ -112,7 +113,7 @@ def moments(batches: Iterable[Tensor]) -> Moments:
 
 
 def _gathered(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """More rows than features at a time, as far as there are so many: scatters of F² are merged once and not F/B times."""
+    """More rows than features at a time, as far as there are so many: F² numbers are merged once, not F/B times."""
     held: list[Tensor] = []
     for batch in batches:
         held.append(batch)
@@ -136,6 +137,7 @@ def distance(a: Moments, b: Moments) -> float:
 
 def singular_sum(matrix: Tensor) -> Tensor:
     """The sum of the singular values of a float64 matrix `(M, N)`: those of its Gram matrix's eigenvalues, if exact."""
+    values: Tensor
     if min(matrix.shape) > SMALL:
         wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
         values = torch.linalg.eigvalsh(wide @ wide.T)
@@ -143,4 +145,5 @@ def singular_sum(matrix: Tensor) -> Tensor:
         noise = values[-1] * 8 * EPS  # of each eigenvalue; half of it over the root is the root's
         if bool((noise / (2 * roots.clamp_min(noise.sqrt()))).sum() <= ERROR * roots.sum()):
             return roots.sum()
-    return torch.linalg.svdvals(matrix).sum()
+    values = torch.linalg.svdvals(matrix)
+    return values.sum()

@@ -16,7 +16,9 @@ from gantrick.metric.features.base import Extractor, MissingWeights
 
 __all__ = ["Extractor", "MissingWeights", "extractor", "names", "shipped"]
 
-SHARED = frozenset({"base", "cnn", "fetching", "folding", "imagenet"})  # the files here that hold no extractor of their own
+SHARED = frozenset(
+    {"base", "cnn", "fetching", "folding", "imagenet"}
+)  # the files here that hold no extractor of their own
 
 
 def names() -> tuple[str, ...]:
