@@ -83,7 +83,7 @@ class Fid:
         for side in found:
             if isinstance(side, Statistics) and len(side.moments.mean) != dim:
                 raise ConfigError(
-                    f"{side.path}: has statistics of {len(side.moments.mean)} features, and {self.extractor} has {dim}; "
+                    f"{side.path}: has {len(side.moments.mean)} features, and {self.extractor} has {dim}; "
                     "give those of this extractor, or the images"
                 )
         if not all(isinstance(side, Statistics) for side in found):
@@ -175,7 +175,7 @@ class Fid:
             RuntimeError,
             AssertionError,
             NotImplementedError,
-        ) as error:  # an AssertionError where CUDA is not built in
+        ) as error:  # as CUDA is not built in
             raise ConfigError(f"--device {self.device}: is not to be had here; choose cpu, or leave it out") from error
         return device
 
@@ -188,8 +188,8 @@ class Fid:
                 rows = self.network(batch)
                 if not bool(rows.isfinite().all()):
                     raise ConfigError(
-                        f"{found.path}: {self.extractor} gives features that are not finite; its weights are damaged or "
-                        "not its own, replace them"
+                        f"{found.path}: {self.extractor} gives features that are not finite; its weights are damaged "
+                        "or not its own, replace them"
                     )
                 yield rows
                 advance(len(rows))
@@ -200,8 +200,8 @@ class Fid:
             known = ", ".join(features.names())
             raise ConfigError(f"--extractor {self.extractor}: there is none of this name; there are {known}")
         module = importlib.import_module(f"{features.__name__}.{self.extractor}")
-        classes = [value for value in vars(module).values() if isinstance(value, type)]
-        return next(int(cls.dim) for cls in classes if cls.__dict__.get("name") == self.extractor)
+        classes: list[Any] = [value for value in vars(module).values() if isinstance(value, type)]
+        return next(int(cls.dim) for cls in classes if vars(cls).get("name") == self.extractor)
 
     def _must_agree(self, sides: list[Any], fingerprint: str | None, resizer: str | None) -> None:
         for side in sides:
@@ -261,7 +261,9 @@ def _statistics(path: Path) -> Statistics:
         raise ConfigError(f"{path}: the statistics are not finite; write them anew from sound features")
     if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * float(covariance.abs().max())):
         raise ConfigError(f"{path}: sigma is not symmetric, so it is no covariance; write it anew")
-    said = {name: str(arrays[name]) for name in ("extractor", "fingerprint", "resizer") if name in arrays}
+    said: dict[str, Any] = {
+        name: str(arrays[name]) for name in ("extractor", "fingerprint", "resizer") if name in arrays
+    }
     count = int(arrays["count"]) if "count" in arrays else None
     return Statistics(path, Moments.given(mean, covariance, count), count, **said)
 

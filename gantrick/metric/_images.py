@@ -1,7 +1,7 @@
 """A set of images on disk, read once, in batches of decoded pixels: a folder, a zip, or an .npz of an array.
 
 Files are read as pytorch-fid reads them: those that lie in the folder itself, made RGB by Pillow, at their own size.
-Nothing is resized here, EXIF orientation and transparency are left unheeded, and what Pillow would get wrong is refused.
+Nothing is resized here, EXIF orientation and transparency are unheeded, and what Pillow would get wrong is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMED = 5  # files named in one message
 
 
 class Images(ABC):
-    """`count` images. Once they were read, `sizes` has how many there were of each (height, width), `transparent` names.
+    """`count` images. Once they were read, `sizes` counts each (height, width), `transparent` names those with alpha.
 
     files: (name, bytes, time of the last change in ns) of each file: what says that a set is still the same.
     """
@@ -71,6 +71,7 @@ class Files(Images):
     """Pictures by their names in a folder or a zip."""
 
     def __init__(self, path: Path):
+        self.path = path
         self.archive = None if path.is_dir() else zipfile.ZipFile(path)
         names, left_out = _in_folder(path) if self.archive is None else (_in_zip(self.archive), 0)
         super().__init__(path, [(name, *self._state(name)) for name in names], len(names))
@@ -81,14 +82,11 @@ class Files(Images):
             for start in range(0, self.count, size):
                 names = [name for name, *_ in self.files[start : start + size]]
                 found = list(pool.map(self._attempt, names))
-                faults = [
-                    f"{name} ({_reason(e)})" for name, e in zip(names, found, strict=True) if isinstance(e, Exception)
-                ]
+                pairs = zip(names, found, strict=True)
+                faults = [f"{name} ({_reason(e)})" for name, e in pairs if isinstance(e, Exception)]
                 if faults:
                     more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-                    raise ConfigError(
-                        f"{self.path}: cannot use {', '.join(faults[:NAMED])}{more}; mend or remove them, no figure is taken"
-                    )
+                    raise ConfigError(f"{self.path}: cannot use {', '.join(faults[:NAMED])}{more}; mend or remove them")
                 yield [image for image in found if isinstance(image, Tensor)]
 
     def _state(self, name: str) -> tuple[int, int]:

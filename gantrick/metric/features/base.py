@@ -90,7 +90,7 @@ class Extractor(nn.Module):
             return self.classify(features)
 
     def quick(self, network: nn.Module) -> nn.Module:
-        """The part `network` as it runs fastest: `folded` once frozen, made anew where weights were changed or moved."""
+        """The part `network` as it runs fastest: `folded` once frozen, and anew where weights were changed or moved."""
         if not self.frozen:
             return network
         if self._quick is None or self._quick[0] != self._weights():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ def network() -> nn.Module:
     try:
         with impatient(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # xFormers is not there
-            net: nn.Module = torch.hub.load(CODE, "dinov2_vitl14", pretrained=False, trust_repo=True, verbose=False)
+            load: Any = torch.hub.load
+            net: nn.Module = load(CODE, "dinov2_vitl14", pretrained=False, trust_repo=True, verbose=False)
     except (OSError, RuntimeError, ImportError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split())
         raise MissingWeights(
