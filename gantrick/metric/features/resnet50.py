@@ -1,4 +1,4 @@
-"""resnet50: torchvision's ResNet-50 (He et al. 2015, arXiv:1512.03385), trained on ImageNet's classes (IMAGENET1K_V1)."""
+"""resnet50: torchvision's ResNet-50 (He et al. 2015, arXiv:1512.03385), of ImageNet's classes (IMAGENET1K_V1)."""
 
 from __future__ import annotations
 
