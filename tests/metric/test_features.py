@@ -390,9 +390,9 @@ def test_clean_fids_resizer_is_pillows_filter_in_float(inception_file: Path, siz
 def test_resizers_are_chosen_by_name(inception_file: Path) -> None:
     plain, same = (extractor("inception", str(inception_file), resizer=name) for name in (None, "pytorch_fid"))
     assert plain.resizer == same.resizer == "bilinear 299x299"
-    with pytest.raises(ValueError, match="has no resizer lanczos; choose pytorch_fid or clean_fid"):
+    with pytest.raises(ValueError, match=r"has no resizer lanczos; choose pytorch_fid or clean_fid"):
         extractor("inception", str(inception_file), resizer="lanczos")
-    with pytest.raises(ValueError, match="digits_cnn resizes .* has no resizer clean_fid; leave the resizer unset"):
+    with pytest.raises(ValueError, match=r"digits_cnn resizes .* has no resizer clean_fid; leave the resizer unset"):
         extractor("digits_cnn", resizer="clean_fid")
 
 
@@ -426,7 +426,7 @@ def test_imagenets_networks_are_given_what_pillows_filter_gives(tmp_path: Path) 
         np.asarray(Image.fromarray(channel.numpy().astype(np.float32)).resize((224, 224), Image.Resampling.BICUBIC))
         for channel in image
     ]
-    np.testing.assert_allclose(net.prepare(image[None])[0], np.stack(resized) / 255, atol=1e-5)
+    np.testing.assert_allclose(net.prepare(image[None])[0], np.stack(resized) / 255, atol=2e-5)  # float32 filters
 
 
 @pytest.mark.parametrize("name", ["resnet50", "convnext_tiny"])
