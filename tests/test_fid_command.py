@@ -96,6 +96,14 @@ def test_every_kind_of_set_gives_the_same(sets: tuple[Path, Path], tmp_path: Pat
     assert measure(other, b, batch_size=50) == pytest.approx(measure(a, b, batch_size=50), rel=1e-12)
 
 
+def test_grey_arrays_and_grey_pictures(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    grey = noise(100)[..., 0]
+    np.savez(tmp_path / "grey.npz", arr_0=grey)
+    assert measure(tmp_path / "grey.npz", sets[1]) == pytest.approx(
+        measure(folder(tmp_path / "grey", grey), sets[1]), rel=1e-5
+    )
+
+
 def test_the_folders_own_images_and_those_below_where_it_has_none(sets: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = sets
     classes = tmp_path / "classes"
