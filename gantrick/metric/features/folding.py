@@ -26,4 +26,4 @@ def folded(network: nn.Module) -> nn.Module:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(conv.double(), norm.double()).float())
                 setattr(module, after, nn.Identity())
-    return network.requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return network.requires_grad_(False).to(memory_format=torch.channels_last).to(device)
