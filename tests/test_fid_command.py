@@ -525,6 +525,39 @@ def test_inception_without_weights_says_what_to_do(
     assert "--weights PATH" in fault
 
 
+@pytest.mark.slow
+def test_the_commands_of_both_agree(tmp_path: Path) -> None:
+    """`python -m pytorch_fid` and `gantrick fid` with the same weights, on folders and on each other's statistics."""
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    weights = tmp_path / "hub/checkpoints/pt_inception-2015-12-05-6726825d.pth"
+    torch.save(features.extractor("random_inception").get_submodule("net").state_dict(), weights)
+    a, b = folder(tmp_path / "a", noise(6, 0, 64)), folder(tmp_path / "b", noise(5, 90, 64, seed=1))
+
+    def said(*words: object) -> float:
+        environment = {**os.environ, "TORCH_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-W", "ignore", "-m", *map(str, words), "--device", "cpu"]
+        out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+        return float(
+            next(line for line in out.splitlines() if "FID: " in line or line.startswith("fid/inception: ")).split(
+                ": "
+            )[1]
+        )
+
+    ours = said("gantrick", "fid", a, b)
+    # theirs takes the root of a singular matrix, which is right to 1e-8 of the traces for each of 2048 dimensions
+    assert said("pytorch_fid", a, b, "--num-workers", 0) == pytest.approx(ours, rel=1e-3)
+    assert cli.main(["fid", "--save-stats", str(b), str(tmp_path / "ours.npz"), "--weights", str(weights)]) == 0
+    from pytorch_fid.fid_score import compute_statistics_of_path
+    from pytorch_fid.inception import InceptionV3
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path))
+        mu, sigma = compute_statistics_of_path(str(b), InceptionV3([3]).eval(), 5, 2048, "cpu", 0)
+    np.savez_compressed(tmp_path / "theirs.npz", mu=mu, sigma=sigma)
+    for statistics in ("ours.npz", "theirs.npz"):
+        assert said("gantrick", "fid", a, tmp_path / statistics) == pytest.approx(ours, rel=1e-5)
+
+
 def test_asking_for_help_imports_no_torch() -> None:
     code = "import sys; from gantrick.cli import main; main(['fid', '--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
