@@ -14,7 +14,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -251,12 +251,15 @@ def _statistics(path: Path) -> Statistics:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         mean, covariance = (torch.from_numpy(arrays[name].astype(np.float64)) for name in ("mu", "sigma"))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        count = int(arrays["count"]) if "count" in arrays else None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"{path}: the statistics cannot be read ({error}); write them anew") from error
     dim = len(mean) if mean.ndim == 1 else 0
     if covariance.shape != (dim, dim) or dim == 0:
         shapes = f"mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}"
         raise ConfigError(f"{path}: {shapes} are not a mean and a covariance; write them anew")
+    if count is not None and count < 2:
+        raise ConfigError(f"{path}: count is {count}, and a covariance needs two images at least; give more")
     if not (mean.isfinite().all() and covariance.isfinite().all()):
         raise ConfigError(f"{path}: the statistics are not finite; write them anew from sound features")
     if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9 * float(covariance.abs().max())):
@@ -264,32 +267,16 @@ def _statistics(path: Path) -> Statistics:
     said: dict[str, Any] = {
         name: str(arrays[name]) for name in ("extractor", "fingerprint", "resizer") if name in arrays
     }
-    count = int(arrays["count"]) if "count" in arrays else None
     return Statistics(path, Moments.given(mean, covariance, count), count, **said)
 
 
-class _progress:
-    """A bar with the time left, on a terminal; elsewhere nothing. Gives a function that takes how many were done."""
+@contextmanager
+def _progress(found: Images) -> Iterator[Callable[[int], object]]:
+    """A bar with the time left, on a terminal; elsewhere nothing. Gives a function of how many more were done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, found: Images):
-        self.found = found
-
-    def __enter__(self) -> Callable[[int], object]:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self.bar.start()
-        task = self.bar.add_task(str(self.found.path), total=self.found.count)
-        return lambda count: self.bar.advance(task, count)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(str(found.path), total=found.count)
+        yield lambda count: bar.advance(task, count)
