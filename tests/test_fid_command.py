@@ -230,6 +230,9 @@ def test_statistics_of_another_extractor_or_other_weights(sets: tuple[Path, Path
     [
         ({"mu": np.zeros(96), "sigma": np.eye(95)}, "are not a mean and a covariance"),
         ({"mu": np.full(96, np.nan), "sigma": np.eye(96)}, "not finite"),
+        ({"mu": np.zeros(96), "sigma": np.eye(96), "count": np.array(1)}, "count is 1, and a covariance needs two"),
+        ({"mu": np.zeros(96), "sigma": np.eye(96), "count": np.zeros(3)}, "the statistics cannot be read"),
+        ({"mu": np.zeros(96), "sigma": np.full((96, 96), "x")}, "the statistics cannot be read"),
         ({"mu": np.zeros(96), "sigma": np.triu(np.ones((96, 96)))}, "not symmetric"),
         (
             {"features": np.zeros((5, 96))},
