@@ -473,7 +473,7 @@ def test_dinov2_takes_its_code_from_torch_hub(tmp_path: Path, monkeypatch: pytes
     )
     torch.save(TinyViT().state_dict(), tmp_path / "vit.pth")
     net = extractor("dinov2", str(tmp_path / "vit.pth"))
-    assert asked == [("facebookresearch/dinov2", "dinov2_vitl14", False)]
+    assert asked == [("facebookresearch/dinov2:main", "dinov2_vitl14", False)]
     assert net(pictures(2, 1, 20)).shape == (2, net.dim) == (2, 1024)
 
 

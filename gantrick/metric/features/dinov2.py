@@ -34,7 +34,7 @@ def network() -> nn.Module:
         with impatient(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # xFormers is not there
             load: Any = torch.hub.load
-            net: nn.Module = load(CODE, "dinov2_vitl14", pretrained=False, trust_repo=True, verbose=False)
+            net: nn.Module = load(f"{CODE}:main", "dinov2_vitl14", pretrained=False, trust_repo=True, verbose=False)
     except (OSError, RuntimeError, ImportError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split())
         raise MissingWeights(
