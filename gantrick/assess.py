@@ -276,7 +276,10 @@ class Assessor:
         for entry in entries.values():
             has = signature(registry.load("metric", entry["name"])).parameters
             if "extractor" in has and asked.protocol != "training":
-                entry |= way.options(has, len(judging.reals(way.split or "train")) if way.samples == "reals" else 0)
+                chosen = way.options(has, len(judging.reals(way.split or "train")) if way.samples == "reals" else 0)
+                if "inception" not in entry.get("extractor", "inception"):  # the others resize in one way
+                    chosen.pop("resizer", None)
+                entry |= chosen
         faults = []
         for name, value in asked.options.items():
             _, key, option = (*name.split(".", 2), "", "")[:3]

@@ -226,6 +226,57 @@ def bench(words: list[str]) -> int:
     return 0
 
 
+def fid(words: list[str]) -> int:
+    """measure the Fréchet distance of two sets of images: gantrick fid SAMPLES REFERENCE"""
+    parser = _Parser(
+        "gantrick fid",
+        usage="gantrick fid SAMPLES REFERENCE [options]\n       gantrick fid IMAGES --save-stats OUT.npz [options]",
+        description="A set is a folder or a zip of images, an .npz of them (samples, images or arr_0, uint8), or one "
+        "of statistics (mu, sigma) as pytorch-fid writes and reads. The reference's statistics are kept in "
+        "~/.cache/gantrick or GANTRICK_CACHE.",
+    )
+    add = parser.add_argument
+    add("paths", nargs=2, type=Path, help="two sets, or with --save-stats a set and the file to write")
+    add("--save-stats", action="store_true", help="write the statistics of a set as .npz, for this and for pytorch-fid")
+    add("--extractor", metavar="NAME", help="whose features (default: inception, or what statistics say)")
+    add("--weights", metavar="PATH", help="the extractor's weights (default: torch.hub's copy, or a download)")
+    add("--resize", choices=("pytorch_fid", "clean_fid"), help="of inception (default: pytorch_fid)")
+    add("--batch-size", type=_count, metavar="N", help="images at a time (default: 64, on a GPU 256)")
+    add("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one, else cpu)")
+    add("--no-cache", action="store_true", help="measure the reference anew, and do not keep it")
+    add("--json", action="store_true", help="print the figure, its protocol and notes as JSON")
+    arguments = parser.parse_intermixed_args(words)
+    from gantrick.fid import Fid
+
+    def warn(sentence: str) -> None:
+        print(f"gantrick fid: warning: {sentence}", file=sys.stderr)
+
+    way = Fid(
+        arguments.extractor,
+        arguments.weights,
+        arguments.resize,
+        arguments.batch_size,
+        arguments.device,
+        not arguments.no_cache,
+        warn,
+    )
+    if arguments.save_stats:
+        saved = way.save(*arguments.paths)
+        print(f"{arguments.paths[1]}: {saved.count} images, {saved.extractor} {saved.fingerprint}, {saved.resizer}")
+        return 0
+    found = way.compare(*arguments.paths)
+    if arguments.json:
+        import json
+
+        print(json.dumps({found.name: found.value, "protocol": found.protocol, "notes": found.notes}, indent=2))
+        return 0
+    print(f"{found.name}: {found.value:.10g}")
+    print("\n".join(f"  {name}: {value}" for name, value in found.protocol.items() if value is not None))
+    for note in found.notes:
+        print(f"  note: {note}")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "plan": plan,
@@ -234,6 +285,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": eval_,
     "sample": sample,
     "bench": bench,
+    "fid": fid,
 }
 
 

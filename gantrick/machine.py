@@ -6,8 +6,8 @@ import ctypes
 import os
 import platform
 import resource
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,6 +30,25 @@ def compute_type(precision: str, device: torch.device) -> torch.dtype | None:
         with torch.cuda.device(device):
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     return {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, products and convolutions of float32 are of float32: no TF32 and no bf16, whatever the user has set."""
+    backends: Any = torch.backends
+    if hasattr(backends, "fp32_precision"):  # from torch 2.9 on; what was set in the older way reads well here too
+        switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+        attribute, off = "fp32_precision", "ieee"
+    else:
+        switches, attribute, off = (backends.cuda.matmul, backends.cudnn), "allow_tf32", False  # type: ignore[assignment]
+    before = [getattr(switch, attribute) for switch in switches]
+    try:
+        for switch in switches:
+            setattr(switch, attribute, off)
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            setattr(switch, attribute, value)
 
 
 def wait(device: torch.device) -> None:

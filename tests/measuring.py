@@ -106,7 +106,7 @@ def looked_up(
     parts = [reals, fakes, reals[:0] if held_out is None else held_out]
     network = Lookup(torch.cat(parts)).freeze()
     monkeypatch.setattr(features, "names", lambda: ("digits_cnn", "inception", "lookup"))
-    monkeypatch.setattr(features, "extractor", lambda name, weights: network)
+    monkeypatch.setattr(features, "extractor", lambda name, weights, **_: network)
     _features._extractors.clear()
     numbers = torch.arange(len(network.table))
     images = torch.stack([numbers >> shift & 255 for shift in (0, 8, 16, 24)], 1).to(torch.uint8).view(-1, 1, 2, 2)

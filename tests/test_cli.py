@@ -356,7 +356,7 @@ def test_list_shows_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("gantrick ", "train plan list cite sample bench"),
+        ("gantrick ", "train plan list cite sample bench fid"),
         ("gantrick tr", "train"),
         ("/opt/train/bin/gantrick train loss=hin", "loss=hinge"),
         ("gantrick plan trick=ema trick.ema.dec", "trick.ema.decay="),

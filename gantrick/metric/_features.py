@@ -20,7 +20,7 @@ from gantrick.types import ConfigError, Dataset, Evaluation, GantrickError, Metr
 Split = Literal["train", "test"]
 HELD = 2**29  # bytes of one set of features up to which it is kept: of fakes for other metrics, of reals on disk
 
-_extractors: WeakValueDictionary[tuple[str, str | None], features.Extractor] = WeakValueDictionary()
+_extractors: WeakValueDictionary[tuple[str | None, ...], features.Extractor] = WeakValueDictionary()
 
 
 class Reference(NamedTuple):
@@ -34,7 +34,8 @@ class Reference(NamedTuple):
 class FeatureMetric(Metric):
     """Compares what an extractor finds in reals of a split and in `samples` fakes; its figure is <name>/<extractor>.
 
-    `weights` is a file to use in place of the extractor's own. Raises ConfigError for an unknown extractor.
+    `weights` is a file to use in place of the extractor's own, `resizer` pytorch_fid or clean_fid of inception ones.
+    Raises ConfigError for an unknown extractor.
     """
 
     name: ClassVar[str]
@@ -42,12 +43,14 @@ class FeatureMetric(Metric):
     classifies: ClassVar[bool] = False
     """whether it needs classes from the extractor"""
 
-    def __init__(self, extractor: str, samples: int, split: Split, weights: str | None, batch_size: int):
+    def __init__(
+        self, extractor: str, samples: int, split: Split, weights: str | None, resizer: str | None, batch_size: int
+    ):
         if extractor not in features.names():
             what = f"there is no extractor {extractor}"
             label = f"metric.{self.name}.extractor"
             raise ConfigError(registry.unknown(label, what, extractor, features.names()))
-        self.extractor, self.weights = extractor, weights
+        self.extractor, self.weights, self.resizer = extractor, weights, resizer
         self.samples, self.split, self.batch_size = samples, split, batch_size
         self._built: features.Extractor | None = None
 
@@ -74,12 +77,14 @@ class FeatureMetric(Metric):
     def network(self, device: torch.device | None = None) -> features.Extractor:
         """The extractor, built once for all metrics. Raises ConfigError with what to do about it."""
         if self._built is None:
-            key, label = (self.extractor, self.weights), f"metric.{self.name}"
-            others = {name for name in features.names() if "inception" not in name} - {self.extractor}
+            key, label = (self.extractor, self.weights, self.resizer), f"metric.{self.name}"
+            others = set(features.shipped()) - {self.extractor}
             choice = " or ".join(sorted(others))
             remedy = f", or choose {label}.extractor={choice} (another figure), or metric=[] for none"
             try:
-                self._built = _extractors.get(key) or features.extractor(*key)
+                self._built = _extractors.get(key) or features.extractor(
+                    self.extractor, self.weights, resizer=self.resizer
+                )
             except (features.MissingWeights, ValueError) as error:
                 said = str(error).replace("metric.fid.", f"{label}.")
                 raise ConfigError(f"{label}: {said}{remedy}") from error
@@ -92,13 +97,12 @@ class FeatureMetric(Metric):
         """The moments of the features of a whole split, and the sha256 over its pixels. From the cache or the disk."""
 
         def collect(batches: Iterable[Tensor]) -> dict[str, Tensor]:
-            found = moments(batches)
-            return {"count": torch.tensor(found.count), "mean": found.mean, "scatter": found.scatter}
+            return moments(batches).tensors()
 
         key = self._key("moments", self.split)
         if key not in evaluation.cache:
             found, name = self._measured(evaluation, "moments", evaluation.reals(self.split).images, collect)
-            evaluation.cache[key] = Moments(int(found["count"]), found["mean"], found["scatter"]), name
+            evaluation.cache[key] = Moments.restored(found), name
         kept: tuple[Moments, str] = evaluation.cache[key]
         return kept
 
@@ -153,7 +157,8 @@ class FeatureMetric(Metric):
         return stored(key, make, evaluation.tell), digest.hexdigest()[:12]
 
     def _key(self, *what: Any) -> tuple[Any, ...]:
-        return (*what, self.extractor, self.network().fingerprint, self.batch_size)
+        network = self.network()
+        return (*what, self.extractor, network.fingerprint, network.resizer, self.batch_size)
 
     # --- fakes -------------------------------------------------------------------------------------------------------
 

@@ -59,7 +59,8 @@ def stored(
 
 def _read(path: Path, text: str) -> Tensors | None:
     try:
-        with np.load(path, allow_pickle=False) as file:  # a zip, whose parts have checksums
+        # opened here, as numpy leaves what it cannot read open; a zip, whose parts have checksums
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

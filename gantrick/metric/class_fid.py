@@ -39,9 +39,10 @@ class ClassFID(FeatureMetric):
         references: Annotated[int, Bound(ge=2)] = 50_000,
         split: Literal["train", "test"] = "train",
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, split, weights, batch_size)
+        super().__init__(extractor, samples, split, weights, resizer, batch_size)
         self.references = references
 
     def check(self, dataset: Dataset) -> list[str]:

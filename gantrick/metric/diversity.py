@@ -37,9 +37,10 @@ class Diversity(FeatureMetric):
         references: Annotated[int, Bound(ge=2)] = 10_000,
         split: Literal["train", "test"] = "train",
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, split, weights, batch_size)
+        super().__init__(extractor, samples, split, weights, resizer, batch_size)
         self.references = references
 
     def evaluate(self, evaluation: Evaluation) -> Figures:

@@ -36,9 +36,10 @@ class FID(FeatureMetric):
         samples: Annotated[int, Bound(ge=2)] = 10_000,
         split: Literal["train", "test"] = "train",
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, split, weights, batch_size)
+        super().__init__(extractor, samples, split, weights, resizer, batch_size)
 
     def evaluate(self, evaluation: Evaluation) -> Figures:
         """Raises ConfigError where the extractor cannot be had, GantrickError where there are too few reals."""

@@ -37,9 +37,10 @@ class InceptionScore(FeatureMetric):
         samples: Annotated[int, Bound(ge=2)] = 10_000,
         splits: Count = 10,
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, "train", weights, batch_size)
+        super().__init__(extractor, samples, "train", weights, resizer, batch_size)
         self.splits = splits
 
     @property

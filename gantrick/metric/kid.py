@@ -50,9 +50,10 @@ class KID(FeatureMetric):
         confidence: Annotated[float, Bound(gt=0, lt=1)] = 0.95,
         split: Literal["train", "test"] = "train",
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, split, weights, batch_size)
+        super().__init__(extractor, samples, split, weights, resizer, batch_size)
         self.references, self.subsets, self.subset_size = references, subsets, subset_size
         self.confidence = confidence
 

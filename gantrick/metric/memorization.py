@@ -49,9 +49,10 @@ class Memorization(FeatureMetric):
         samples: Annotated[int, Bound(ge=2)] = 10_000,
         references: Annotated[int, Bound(ge=2)] = 50_000,
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, "train", weights, batch_size)
+        super().__init__(extractor, samples, "train", weights, resizer, batch_size)
         self.references = references
 
     def evaluate(self, evaluation: Evaluation) -> Figures:

@@ -47,9 +47,10 @@ class PRDC(FeatureMetric):
         density_neighbours: Count = 5,
         split: Literal["train", "test"] = "train",
         weights: str | None = None,
+        resizer: str | None = None,
         batch_size: Count = 128,
     ):
-        super().__init__(extractor, samples, split, weights, batch_size)
+        super().__init__(extractor, samples, split, weights, resizer, batch_size)
         self.references, self.neighbours, self.density_neighbours = references, neighbours, density_neighbours
 
     @property

@@ -35,7 +35,7 @@ class StackedModes(FeatureMetric):
     )
 
     def __init__(self, samples: Count = 26_000, batch_size: Count = 128):
-        super().__init__("mnist_cnn", samples, "train", None, batch_size)
+        super().__init__("mnist_cnn", samples, "train", None, None, batch_size)
 
     @property
     def primary(self) -> str:

@@ -114,8 +114,8 @@ class Counting:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.seen, original = 0, features.extractor
 
-        def counted(*arguments: Any) -> Any:
-            network = original(*arguments)
+        def counted(*arguments: Any, **options: Any) -> Any:
+            network = original(*arguments, **options)
             network.register_forward_pre_hook(lambda _, images: setattr(self, "seen", self.seen + len(images[0])))
             return network
 

@@ -58,7 +58,7 @@ def test_the_config_says_what_the_signature_says() -> None:
     metric, default = registry.create("metric", "fid", options), FID()
     assert isinstance(metric, FID)
     assert vars(metric) == vars(default)
-    assert set(options) == {"extractor", "samples", "split", "weights", "batch_size"}
+    assert set(options) == {"extractor", "samples", "split", "weights", "resizer", "batch_size"}
 
 
 @pytest.mark.parametrize("batch_size", [7, 1000])

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gantrick.metric._frechet import Moments, distance, moments
+from gantrick.metric._frechet import Moments, distance, moments, singular_sum
 from gantrick.types import GantrickError
 
 
@@ -39,10 +39,10 @@ def by_samples(a: np.ndarray, b: np.ndarray) -> float:
     return float(shift @ shift + (x * x).sum() + (y * y).sum() - 2 * np.linalg.norm(x @ y.T, "nuc"))
 
 
-@pytest.mark.parametrize("dim", [1, 2, 7, 64])
+@pytest.mark.parametrize("dim", [1, 2, 7, 64, 300])
 def test_distance_is_that_of_sqrtm_at_full_rank(dim: int) -> None:
-    a, b = correlated(500, dim, 0), correlated(400, dim, 1, shift=0.1)
-    assert distance(of(a), of(b)) == pytest.approx(by_sqrtm(a, b), rel=1e-6)
+    a, b = correlated(5 * dim + 500, dim, 0), correlated(5 * dim + 400, dim, 1, shift=0.1)
+    assert distance(of(a), of(b)) == pytest.approx(by_sqrtm(a, b), rel=1e-9)
     assert distance(of(a), of(b)) == pytest.approx(distance(of(b), of(a)), rel=1e-12)
 
 
@@ -52,6 +52,31 @@ def test_distance_below_full_rank() -> None:
     assert distance(of(a), of(b)) == pytest.approx(expected, rel=1e-11)
     # sqrtm of a singular product is itself right to no more than the root of the rounding, about 1e-7 of the trace
     assert distance(of(a), of(b)) == pytest.approx(by_sqrtm(a, b), rel=1e-5)
+
+
+@pytest.mark.parametrize("dim", [300, 320])
+@pytest.mark.parametrize(("one", "other"), [(290, 280), (300, 320), (301, 700), (270, 900), (20, 900), (900, 1000)])
+def test_distance_of_many_features_at_every_rank(one: int, other: int, dim: int) -> None:
+    """From eigenvalues where these are exact, and where they are not, from singular values."""
+    a, b = correlated(one, dim, 0, shift=5.0), correlated(other, dim, 1, shift=5.1)
+    assert distance(of(a), of(b)) == pytest.approx(by_samples(a, b), rel=1e-9)
+    given = [Moments.given(m.mean, m.covariance) for m in (of(a), of(b))]  # as from a file: no samples, no count
+    assert distance(*given) == pytest.approx(by_samples(a, b), rel=1e-8)
+
+
+@pytest.mark.parametrize("decades", [0, 3, 6, 9, 12, 20])
+@pytest.mark.parametrize("shape", [(300, 300), (300, 400), (400, 300)])
+def test_the_sum_of_singular_values_is_right_whatever_their_range(decades: int, shape: tuple[int, int]) -> None:
+    stream = np.random.default_rng(0)
+    values = np.logspace(0, -decades, 300)
+    left, right = (np.linalg.qr(stream.normal(size=(side, 300)))[0] for side in shape)
+    found = float(singular_sum(torch.from_numpy(left * values @ right.T)))
+    assert found == pytest.approx(values.sum(), rel=1e-10)
+
+
+def test_constant_features_among_many_are_no_trouble() -> None:
+    a, b = (correlated(900, 300, seed) * (np.arange(300) % 3 > 0) for seed in (0, 1))
+    assert distance(of(a), of(b)) == pytest.approx(by_samples(a, b), rel=1e-9)
 
 
 @pytest.mark.parametrize("count", [20, 64, 65, 500])  # of 64 features: far below, just below, at and above full rank
@@ -108,6 +133,34 @@ def test_the_order_of_merging_does_not_matter() -> None:
     one, other = parts[0].merged(parts[1]).merged(parts[2]), parts[2].merged(parts[0].merged(parts[1]))
     torch.testing.assert_close(one.scatter, other.scatter, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(one.mean, other.mean, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("count", [2, 3, 64, 65, 200])
+def test_few_samples_are_kept_as_a_factor_and_restored(count: int) -> None:
+    """Of 64 features."""
+    a, b = correlated(count, 64, 0, shift=7.0), of(correlated(100, 64, 1))
+    whole = of(a)
+    assert (whole.rows is not None) == (count <= 64)
+    if whole.rows is not None:
+        assert whole.rows.shape == (count - 1, 64)
+        np.testing.assert_allclose(
+            whole.rows.T @ whole.rows, whole.scatter, rtol=0, atol=1e-13 * float(whole.scatter.max())
+        )
+    again = Moments.restored(whole.tensors())
+    assert again.count == count
+    torch.testing.assert_close(again.scatter, whole.scatter, rtol=0, atol=1e-13 * float(whole.scatter.max()))
+    assert distance(again, b) == pytest.approx(distance(whole, b), rel=1e-12)
+
+
+def test_small_batches_are_gathered_before_their_moments_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product of F² numbers once for about F samples, whatever the batches; no more than those are held."""
+    taken: list[int] = []
+    real = Moments.of
+    monkeypatch.setattr(Moments, "of", staticmethod(lambda x: taken.append(len(x)) or real(x)))
+    found = moments(torch.from_numpy(correlated(1000, 64, 0)).split(7))
+    assert taken == [70] * 14 + [20]
+    assert found.rows is None
+    np.testing.assert_allclose(found.covariance, np.cov(correlated(1000, 64, 0), rowvar=False), rtol=1e-9, atol=1e-13)
 
 
 def test_what_has_no_distance_is_refused() -> None:

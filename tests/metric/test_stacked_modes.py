@@ -64,7 +64,7 @@ def test_each_channel_is_classified(monkeypatch: pytest.MonkeyPatch) -> None:
     from gantrick.metric import _features, features
 
     network = features.extractor("digits_cnn")
-    monkeypatch.setattr(features, "extractor", lambda name, weights: network)
+    monkeypatch.setattr(features, "extractor", lambda name, weights, **_: network)
     _features._extractors.clear()
     chosen = torch.arange(0, 1000, 7)
     values = evaluated(torch.arange(1000), stacked(chosen))

@@ -6,12 +6,6 @@ The weights are those of TensorFlow's 2015-12-05 Inception as ported by pytorch-
 
 from __future__ import annotations
 
-import http.client
-import os
-import socket
-import sys
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from pytorch_fid.inception import (
@@ -24,10 +18,8 @@ from pytorch_fid.inception import (
 from torch import Tensor, nn
 from torchvision.models import Inception3
 
-from gantrick.metric.features.base import Extractor, MissingWeights, load_into, to_channels
-
-TIMEOUT = 10.0
-"""seconds without an answer after which the download is given up"""
+from gantrick.metric.features.base import Extractor, load_into, resize, to_channels
+from gantrick.metric.features.fetching import locate
 
 TRUNK = (
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1"),
@@ -63,21 +55,29 @@ class Inception(Extractor):
     name = "inception"
     dim = 2048
     resizer = "bilinear 299x299"
+    resizers = {"pytorch_fid": "bilinear 299x299", "clean_fid": "antialiased bicubic 299x299, x/128 - 1"}
 
     def __init__(self) -> None:
         super().__init__()
         self.net = network()
 
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W), C in {1, 3} -> float32 in [0, 1], (B, 3, 299, 299), as pytorch-fid does."""
+        """uint8 (B, C, H, W), C in {1, 3} -> float32 in [0, 1], (B, 3, 299, 299), as pytorch-fid or clean-fid does.
+
+        clean-fid (Parmar et al., arXiv 2104.11222) resizes with Pillow's bicubic filter, a channel at a time in float,
+        which is torch's antialiased one; it cuts to 0 … 255 and gives the network x/128 − 1, pytorch-fid x/127.5 − 1.
+        """
+        if self.resizer == self.resizers["clean_fid"]:
+            return resize(to_channels(images.float(), 3), 299, "bicubic").clamp(0, 255) / 256
         rgb = to_channels(images.float() / 255, 3)
         return F.interpolate(rgb, size=(299, 299), mode="bilinear", align_corners=False)
 
     def embed(self, inputs: Tensor) -> Tensor:
         """[0, 1] (B, 3, 299, 299) -> features (B, 2048)."""
-        x = 2 * inputs - 1
+        net = self.quick(self.net)
+        x = (2 * inputs - 1).contiguous(memory_format=torch.channels_last)
         for name in TRUNK:
-            x = self.net.get_submodule(name)(x)
+            x = net.get_submodule(name)(x)
         return x.flatten(1)
 
     def classify(self, features: Tensor) -> Tensor:
@@ -86,39 +86,9 @@ class Inception(Extractor):
         return logits
 
 
-def locate(weights: str | None) -> Path:
-    """The weights' file: `weights`, else torch.hub's copy, else a download; MissingWeights if all fail."""
-    if weights:
-        path = Path(os.path.expanduser(weights))
-        if not path.is_file():
-            raise MissingWeights(f"inception found no weights at {path}; set metric.fid.weights=PATH to a file")
-        return path
-    url: str = FID_WEIGHTS_URL
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-    if not path.is_file():
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(TIMEOUT)  # torch.hub has no timeout of its own
-        try:
-            torch.hub.load_state_dict_from_url(
-                url,
-                map_location="cpu",
-                progress=sys.stderr.isatty(),
-                check_hash=True,
-                weights_only=True,
-            )
-        except (OSError, RuntimeError, http.client.HTTPException) as error:  # RuntimeError: the hash is wrong
-            raise MissingWeights(
-                f"inception found no weights and could not download them ({error}); put {path.name} from "
-                f"{url} into {path.parent} or set metric.fid.weights=PATH to where it lies"
-            ) from error
-        finally:
-            socket.setdefaulttimeout(before)
-    return path
-
-
 def build(weights: str | None) -> Inception:
     """The extractor with the weights of the file `weights`, of torch.hub's folder, or downloaded to there."""
-    path = locate(weights)
+    path = locate(Inception.name, weights, FID_WEIGHTS_URL)
     net = Inception()
     load_into(net.net, path, net.name)
     return net
