@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from gantrick import config, parallel, registry
-from gantrick.evaluation import Judging, JudgingMixture, Reals, Taken, take
+from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
 from gantrick.protocol import protocol
 from gantrick.recipe import Part, Recipe, recorded
 from gantrick.sampling import Trained, Weights, load, stand
@@ -41,6 +41,7 @@ class Request:
     protocol: str = "field"
     weights: Weights | None = None
     shares: tuple[float, ...] | None = None
+    by_mode: bool = False  # of a mixture: each mode of the data is drawn from the part that finds it most often
     truncations: tuple[float | None, ...] = (None,)
     standing: int = 0
     seed: int | None = None
@@ -116,6 +117,7 @@ def request(words: Sequence[str]) -> Request:
     if "device" in given:
         made["device"] = given["device"]
     if "mixture" in given:
+        made["by_mode"] = given["mixture"] == "by_mode"
         made["shares"] = _shares(given["mixture"], len(runs) * len(made.get("checkpoints", ("best",))), faults)
         made.setdefault("checkpoints", ("best",))
     if faults:
@@ -153,14 +155,14 @@ def _threshold(text: str, faults: list[str]) -> float | None:
 
 
 def _shares(text: str, count: int, faults: list[str]) -> tuple[float, ...]:
-    if text == "uniform":
+    if text in ("uniform", "by_mode"):
         return (1.0,) * count
     try:
         shares = tuple(float(word) for word in text.strip("[]").split(","))
     except ValueError:
         shares = ()
     if len(shares) != count or any(not 0 <= share < math.inf for share in shares) or not sum(shares):
-        faults.append(f"mixture: must be uniform, or {count} shares at least 0 as in mixture=0.7,0.3, not {text!r}")
+        faults.append(f"mixture: must be uniform, by_mode, or {count} shares at least 0 like 0.7,0.3, not {text!r}")
     return shares
 
 
@@ -207,9 +209,13 @@ class Assessor:
                 raise ConfigError(f"mixture: {unlike[0]} is of other data than {first.path}; mix runs of one data set")
             base = self._judging(first)
             judging = JudgingMixture(**{**vars(base), "folder": None}, gans=[part.gan for part in parts], shares=shares)
+            told: object = [round(share / sum(shares), 6) for share in shares]
+            if self.asked.by_mode:
+                mode_of, modes = modes_of(judging.dataset, first.recipe.resolved.get("extractor"))
+                judging, told = JudgingByMode(**vars(judging), mode_of=mode_of, modes=modes), "by mode"
             taken = take(self._metrics_of(first, judging), judging)
             for protocol_ in taken.protocols.values():
-                protocol_["mixture"] = [round(share / sum(shares), 6) for share in shares]
+                protocol_["mixture"] = told
             names = tuple(dict.fromkeys(run for run, _ in opened))
             yield Assessed(names, "mixture", max(part.step for part in parts), threshold, taken)
 

@@ -203,7 +203,8 @@ EVAL_KEYS = """keys:
   checkpoint=best,last        best, last, a step, several of them, or all that stay under their steps
   protocol=field              field, training (as the run did), pytorch_fid, clean_fid, mimicry or studiogan
   weights=ema                 ema or raw (default: averaged weights where the run keeps them)
-  mixture=uniform             all named runs and checkpoints as one mixture; shares as in mixture=0.7,0.3
+  mixture=uniform             all named runs and checkpoints as one mixture; shares as in mixture=0.7,0.3;
+                              by_mode: each mode or class from the one that finds it most often
   truncation=0.5,1,none       latents with |z| at most so much, one after another
   standing_statistics=16      batch norms of the generator take the mean of so many batches
   seed=0  device=auto         of the latents (default: the run's); where it is computed"""

@@ -15,8 +15,8 @@ from gantrick import parallel
 from gantrick.dataset._reading import read
 from gantrick.feed import stream, to_float, to_uint8
 from gantrick.gan import GAN
-from gantrick.sampling import Through, Weights, apart, draw, draw_mixture, evaluating, generator_of
-from gantrick.types import Dataset, Figures, GantrickError, Metric, Samples
+from gantrick.sampling import Through, Weights, apart, draw, draw_by_mode, draw_mixture, evaluating, generator_of
+from gantrick.types import ConfigError, Dataset, Figures, GantrickError, Metric, Samples
 
 DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
@@ -138,6 +138,43 @@ class JudgingMixture(Judging):
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+
+@dataclass
+class JudgingByMode(JudgingMixture):
+    """The same where each mode of the data is drawn from the generator that finds it most often."""
+
+    mode_of: Callable[[Tensor], Tensor] = lambda images: images
+    modes: int = 1
+
+    def _drawn(self, count: int, seed: int, batch_size: int, through: Through) -> Iterator[Tensor]:
+        return draw_by_mode(self.gans, self.mode_of, self.modes, count, seed, batch_size, self.drawn_by, through)
+
+
+def modes_of(dataset: Dataset, extractor: str | None) -> tuple[Callable[[Tensor], Tensor], int]:
+    """(samples -> their modes (b,), −1 for none; how many modes): of points those within 3 σ of a centre of the data,
+    of images the classes as an extractor that ships tells them. Raises ConfigError where the data have neither.
+    """
+    centers, std = getattr(dataset, "centers", None), getattr(dataset, "std", None)
+    if centers is not None and std is not None:
+
+        def nearest(points: Tensor) -> Tensor:
+            distance, mode = torch.cdist(points.cpu().double(), centers.double()).min(1)
+            return torch.where(distance <= 3 * std, mode, -1)
+
+        return nearest, len(centers)
+    from gantrick.metric import features
+
+    if extractor not in features.shipped():
+        raise ConfigError(
+            f"mixture=by_mode: {extractor or 'no extractor'} tells no classes of these data; choose mixture=uniform"
+        )
+    network = features.extractor(extractor)
+
+    def classified(images: Tensor) -> Tensor:
+        return network.logits(to_uint8(images)).argmax(1)
+
+    return classified, network.logits(torch.zeros(1, *dataset.data.shape, dtype=torch.uint8)).shape[1]
 
 
 @dataclass

@@ -23,6 +23,7 @@ from gantrick.types import DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
 Through = Callable[[Tensor, Tensor | None], Tensor]  # images, the labels that were asked for
+PROBE = 200  # samples for each mode by which the GAN that is best at it is chosen
 PATIENCE = 100  # rounds without a single sample accepted
 
 
@@ -144,6 +145,51 @@ def draw_mixture(
         rows = rows[torch.argsort(order).to(rows.device)]
         images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
         yield through(images, labels[:, 0].long() if labels.shape[1] else None)
+
+
+@torch.no_grad()
+def draw_by_mode(
+    gans: Sequence[GAN],
+    mode_of: Callable[[Tensor], Tensor],
+    modes: int,
+    count: int,
+    seed: int,
+    batch_size: int = 256,
+    weights: Weights | None = None,
+    through: Through = lambda images, labels: images,
+) -> Iterator[Tensor]:
+    """Batches in which each mode has its even share, drawn from the GAN that finds it most often.
+
+    mode_of: samples -> their modes (b,), −1 for none. Which GAN is best at a mode is decided on `PROBE` samples for
+    each; a mode that none of them finds has no share. Raises GantrickError where none is found at all.
+    """
+    found = torch.zeros(len(gans), modes)
+    for k, gan in enumerate(gans):
+        for images in draw(gan, PROBE * modes, stream(seed, f"probe {k}"), batch_size, weights):
+            inside = mode_of(images)
+            found[k] += torch.bincount(inside[inside >= 0].cpu(), minlength=modes)
+    there = torch.nonzero(found.amax(0) > 0)[:, 0].tolist()
+    if not there:
+        raise GantrickError("mixture=by_mode: no sample lies in any mode; train longer, or choose mixture=uniform")
+    best = found.argmax(0)
+    left = {mode: count // len(there) + (place < count % len(there)) for place, mode in enumerate(there)}
+    for round_ in itertools.count():
+        for k, gan in enumerate(gans):
+            own = [mode for mode, due in left.items() if due and best[mode] == k]
+            if not own:
+                continue
+            for images in draw(gan, batch_size, stream(seed, f"by mode {k} {round_}"), batch_size, weights):
+                kept = []
+                for row, mode in enumerate(mode_of(images).tolist()):
+                    if mode in own and left[mode]:
+                        left[mode] -= 1
+                        kept.append(row)
+                if kept:
+                    yield through(images[kept], None)
+        if not any(left.values()):
+            return
+        if round_ == PATIENCE * max(1, count // batch_size):
+            raise GantrickError("mixture=by_mode: a mode is found too seldom to be drawn; choose mixture=uniform")
 
 
 def _packed(images: Tensor, labels: Tensor | None) -> Tensor:

@@ -109,6 +109,27 @@ def test_a_mixture_is_drawn_in_its_shares(runs: list[Path]) -> None:
     assert uniform.taken.protocols[NAME]["mixture"] == [0.5, 0.5] and uniform.checkpoint == "mixture"
 
 
+def test_by_mode_each_mode_comes_from_the_part_that_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two generators that stand still: one finds modes 0 and 1, the other 1 (more often) and 2; none finds mode 3."""
+    shares = {"a": [0.7, 0.1, 0.0], "b": [0.0, 0.6, 0.2]}
+
+    def stand_in(gan: str, count: int, seed: int, *_: object, **__: object):
+        source = torch.Generator().manual_seed(seed)
+        p = torch.tensor([*shares[gan], 1 - sum(shares[gan])])
+        yield torch.multinomial(p, count, replacement=True, generator=source)[:, None] + 10.0 * (gan == "b")
+
+    monkeypatch.setattr(sampling, "draw", stand_in)
+    mode_of = lambda x: torch.where(x[:, 0] % 10 == 3, -1, (x[:, 0] % 10).long())  # noqa: E731
+    drawn = torch.cat(list(sampling.draw_by_mode(["a", "b"], mode_of, 4, 100, 0, 64)))[:, 0]  # type: ignore[list-item]
+    counts = {value: int((drawn == value).sum()) for value in drawn.unique().tolist()}
+    assert counts == {0.0: 34, 11.0: 33, 12.0: 33}, "34 of mode 0 from a, 33 of modes 1 and 2 from b"
+
+
+def test_by_mode_of_runs(runs: list[Path]) -> None:
+    [found] = Assessor(request([*map(str, runs), "mixture=by_mode", "metric.fid.samples=40", "checkpoint=last"]))
+    assert found.taken.protocols[NAME]["mixture"] == "by mode" and found.taken.figures[NAME] > 0
+
+
 def test_two_processes_find_the_same_figure(runs: list[Path]) -> None:
     words = [str(runs[0]), "checkpoint=last", "metric.fid.samples=150", "metric.fid.batch_size=32"]
     pool = Pool()
@@ -133,7 +154,7 @@ def test_a_sweep_stands_for_its_jobs(runs: list[Path]) -> None:
         (["{run}", "protocol=studio"], "protocol: there is none called studio; choose field"),
         (["{run}", "weights=emma"], "weights: must be ema or raw, not emma"),
         (["{run}", "truncation=-1"], "truncation: must be numbers above 0, or none, not '-1'"),
-        (["{run}", "{run}", "mixture=0.5"], "mixture: must be uniform, or 2 shares at least 0 as in mixture=0.7,0.3, not '0.5'"),
+        (["{run}", "{run}", "mixture=0.5"], "mixture: must be uniform, by_mode, or 2 shares at least 0 like 0.7,0.3, not '0.5'"),
         (["{run}", "standing_statistics=x"], "standing_statistics: must be a whole number at least 0, not x"),
     ],
 )  # fmt: skip
