@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantrick import parallel
 from gantrick.gan import GAN
@@ -55,6 +55,12 @@ class Play:
     def turn(self, player: Player) -> None:
         self.prepare(player)
         self.move(player, [self.evaluate(player, *self.draw(player)) for _ in range(self.accumulate)])
+
+    def parameters(self, player: Player) -> Mapping[str, nn.Parameter]:
+        return self.gan.parameters[player]
+
+    def optimizer(self, player: Player) -> torch.optim.Optimizer:
+        return self.gan.optimizers[player]
 
     def prepare(self, player: Player) -> None:
         if self.gan.cuda_graphs:

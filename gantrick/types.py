@@ -240,6 +240,7 @@ class Play(Protocol):
     step: int
     d_steps: int
     g_steps: int
+    accumulate: int
 
     def prepare(self, player: Player) -> None:
         """Due once before each move of a player: spectral norm's power iteration and its like."""
@@ -262,6 +263,12 @@ class Play(Protocol):
 
     def turn(self, player: Player) -> None:
         """Prepare, draw, evaluate and move: an ordinary turn."""
+
+    def parameters(self, player: Player) -> Mapping[str, nn.Parameter]:
+        """The player's trained weights by name; a rule may put others in their place between two moves."""
+
+    def optimizer(self, player: Player) -> torch.optim.Optimizer:
+        """The player's optimizer, to read its rates and moments."""
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
