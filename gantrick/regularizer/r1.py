@@ -29,4 +29,5 @@ class R1(Component):
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         assert inputs.real is not None
         batch = inputs.real.batch
-        return 0.5 * squared_gradient_norm(lambda x: inputs.score(x, batch.labels, raw=True), batch.images).mean()
+        norms = squared_gradient_norm(lambda x: inputs.score(x, batch.labels, raw=True), batch.images)
+        return 0.5 * norms.sum() / len(inputs.real.scores)  # of a pack it is over all its images

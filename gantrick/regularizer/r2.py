@@ -28,4 +28,5 @@ class R2(Component):
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         batch = inputs.fake.batch
-        return 0.5 * squared_gradient_norm(lambda x: inputs.score(x, batch.labels, raw=True), batch.images).mean()
+        norms = squared_gradient_norm(lambda x: inputs.score(x, batch.labels, raw=True), batch.images)
+        return 0.5 * norms.sum() / len(inputs.fake.scores)  # of a pack it is over all its images
