@@ -25,6 +25,14 @@ BATCH_STATISTICS_FORBIDDEN = {
         "set model.d_norm to auto, layer, instance or none",
     )
 }
+# At the samples themselves: D's other sums over a batch are a fault that StyleGAN2 lives with, comparisons are not.
+COMPARING_FORBIDDEN = {
+    **BATCH_STATISTICS_FORBIDDEN,
+    "d.compares": Forbidden(
+        "the penalty is on each sample's own gradient, and D scores a sample by its distance from the others",
+        "leave one of them out",
+    ),
+}
 # And one whose samples are no batch that D would see: points between samples, or around them.
 COUPLING_FORBIDDEN = {
     **BATCH_STATISTICS_FORBIDDEN,

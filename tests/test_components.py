@@ -18,6 +18,7 @@ ACTING = [(group, name) for group in ("regularizer", "trick") for name in regist
 LOSSES = registry.names("loss")
 EVERY = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
 NO_NORM = {"g_norm": "none", "d_norm": "none"}  # so that what a component forbids changes nothing else
+NO_SWITCH = {"spectral_norm", "minibatch_discrimination", "minibatch_stddev", "orthogonal_init"}
 
 
 def made(group: str, name: str, options: dict | None = None, **more):
@@ -75,7 +76,7 @@ def test_acts(group: str, name: str) -> None:
 def test_neutral_settings_equal_its_absence(group: str, name: str) -> None:
     neutral = registry.load(group, name).neutral
     if neutral is None:
-        assert name in {"spectral_norm"}, "has settings that switch it off, or stands in this list"
+        assert name in NO_SWITCH, "has settings that switch it off, or stands in this list"
         return
     with_it = Game(made(group, name, dict(neutral), model=NO_NORM)).rounds(3)
     loss = with_it.gan.assembly.recipe.loss.name

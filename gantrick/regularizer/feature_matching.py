@@ -30,6 +30,8 @@ class FeatureMatching(Component):
     ):
         super().__init__()
         self.weight, self.distance, self.interval = weight, distance, interval
+        if weight == 0:
+            self.needs = frozenset()
         self.replaces = frozenset({"g_loss"}) if alone else frozenset()
         self.silent = frozenset({"g_penalty"}) if alone else frozenset({"g_loss"})
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gantrick import papers
-from gantrick.input_gradient import BATCH_STATISTICS_FORBIDDEN, squared_gradient_norm
+from gantrick.input_gradient import COMPARING_FORBIDDEN, squared_gradient_norm
 from gantrick.stages import Component
 from gantrick.types import Count, NonNegative, PenaltyInputs
 
@@ -19,7 +19,7 @@ class R1(Component):
     paper = papers.CONVERGENCE
     needs = frozenset({"second_order"})
     provides = frozenset({"d.flat"})
-    forbids = BATCH_STATISTICS_FORBIDDEN
+    forbids = COMPARING_FORBIDDEN
     neutral = {"weight": 0.0}
 
     def __init__(self, weight: NonNegative = 10.0, interval: Count = 1):

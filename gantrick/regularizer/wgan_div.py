@@ -27,6 +27,7 @@ class WganDiv(Component):
     provides = frozenset({"d.flat"})
     forbids = COUPLING_FORBIDDEN
     neutral = {"weight": 0.0}
+    exercise = {"power": 2.0}
 
     def __init__(self, weight: NonNegative = 2.0, power: Positive = 6.0, interval: Count = 1):
         super().__init__()
