@@ -17,9 +17,38 @@ REFUSED: list[Row] = [
         "the norm divides out the scale that clipping sets",
     ),
     ("regularizer.weight_clip", SN, {f"{SN}.network": "both"}, "both includes D; with G alone there is no conflict"),
+    *(
+        ("loss." + loss, "trick.label_smoothing", {}, "relativistic and quadratic scores have no labels to smooth")
+        for loss in ("ragan", "ralsgan", "rahinge", "rpgan", "gan_qp")
+    ),
+    *(
+        ("loss." + loss, "trick.label_flipping", {}, "nor any to turn round: for cross entropy and LSGAN alone")
+        for loss in ("wgan", "hinge", "ragan", "ralsgan", "rahinge", "rpgan", "gan_qp")
+    ),
+    *(
+        ("loss." + loss, "trick.experience_replay", {}, "section 11: replay conflicts with losses of pairs")
+        for loss in ("rpgan", "gan_qp")
+    ),
+    *(
+        ("regularizer." + name, "trick.minibatch_discrimination", {}, "section 11: gradients of samples, coupled in D")
+        for name in ("gp", "dragan", "wgan_div", "r1", "r2")
+    ),
+    *(
+        (
+            "regularizer." + name,
+            "trick.minibatch_stddev",
+            {},
+            "rule 1; StyleGAN2 has R1 with it anyway, so R1 and R2 may",
+        )
+        for name in ("gp", "dragan", "wgan_div")
+    ),
     ("regularizer.gp", "model.d_norm=batch", {}, "a sample's gradient needs a D(x_b) that depends on x_b alone"),
     ("regularizer.r1", "model.d_norm=batch", {}, "a sample's gradient needs a D(x_b) that depends on x_b alone"),
     ("regularizer.r2", "model.d_norm=batch", {}, "a sample's gradient needs a D(x_b) that depends on x_b alone"),
+    *(
+        ("regularizer." + name, "model.d_norm=batch", {}, "their gradient is a sample's own too: no BN in D")
+        for name in ("dragan", "wgan_div")
+    ),
     (
         "regularizer.ct",
         "model.d_norm=batch",
@@ -32,4 +61,8 @@ WARNED: list[Row] = [
     ("regularizer.gp", SN, {f"{SN}.network": "discriminator"}, "legal, as in the compare_gan study, but redundant"),
     ("regularizer.gp", SN, {f"{SN}.network": "both"}, "both includes D"),
     ("regularizer.gp", "regularizer.weight_clip", {}, "two bounds on the gradient of the same D"),
+    ("regularizer.dragan", SN, {f"{SN}.network": "discriminator"}, "as with gp"),
+    ("regularizer.dragan", SN, {f"{SN}.network": "both"}, "as with gp"),
+    ("regularizer.dragan", "regularizer.weight_clip", {}, "as with gp"),
+    ("regularizer.dragan", "regularizer.gp", {}, "two penalties that pull the same gradient to length 1"),
 ]
