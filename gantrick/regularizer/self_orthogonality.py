@@ -39,7 +39,7 @@ class SelfOrthogonality(Component):
     def __init__(
         self,
         weight: NonNegative = 1e-4,
-        layers: Sequence[str] = ("discriminator.body.*",),
+        layers: Sequence[str] = ["discriminator.body.*"],
         gamma: Positive = 10.0,
         sum_weight: NonNegative = 100.0,
         square_weight: NonNegative = 1.0,

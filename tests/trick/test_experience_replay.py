@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def test_in_a_game(how: str) -> None:
     assert len(record.fake.images) == 12
     assert not any(tuple(image.flatten().tolist()) in stored for image in record.fake.images)
     fresh = Game(config, seed=4, batch_size=12)
-    fresh.gan.load_state_dict(game.gan.state_dict())
+    fresh.gan.load_state_dict(copy.deepcopy(game.gan.state_dict()))
     real, latents = game.play.draw("discriminator")
     ends = []
     for played in (game, fresh):
