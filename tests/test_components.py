@@ -18,7 +18,7 @@ ACTING = [(group, name) for group in ("regularizer", "trick") for name in regist
 LOSSES = registry.names("loss")
 EVERY = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
 NO_NORM = {"g_norm": "none", "d_norm": "none"}  # so that what a component forbids changes nothing else
-NO_SWITCH = {"spectral_norm", "minibatch_discrimination", "minibatch_stddev", "orthogonal_init"}
+NO_SWITCH = {"spectral_norm", "minibatch_discrimination", "minibatch_stddev", "orthogonal_init", "virtual_batch_norm"}
 
 
 def made(group: str, name: str, options: dict | None = None, **more):
