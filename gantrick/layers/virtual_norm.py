@@ -41,18 +41,23 @@ class VirtualBatchNorm(nn.Module):
         return out.to(h.dtype)
 
 
-def with_reference(draw: Callable[[int], Tensor]) -> tuple[Callable[[], None], Callable[[nn.Module], nn.Module]]:
+def with_reference(
+    draw: Callable[[int, torch.Generator], Tensor],
+) -> tuple[Callable[[], None], Callable[[nn.Module], nn.Module]]:
     """(begin, wrap): wrap, called with each layer of a network in order, lets R in at the first and out at the last.
 
-    begin says that a new network follows that has virtual norms; none is touched before it. draw: input size of the
-    first layer -> R, a buffer of that layer.
+    begin says that a new network follows that has virtual norms; none is touched before it. draw: (input size of the
+    first layer, a source of random numbers) -> R, a buffer of that layer. The source is seeded by `begin`, so that R
+    does not depend on what other wrappers draw.
     """
     layers: list[nn.Module] = []
     begun: list[bool] = []
+    source = torch.Generator()
 
     def begin() -> None:
         layers.clear()
         begun.append(True)
+        source.manual_seed(int(torch.randint(2**62, (), device="cpu")))
 
     def enter(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
         return (torch.cat([layer.get_buffer("reference").to(arguments[0].dtype), arguments[0]]),)
@@ -64,7 +69,7 @@ def with_reference(draw: Callable[[int], Tensor]) -> tuple[Callable[[], None], C
         if not begun:
             return layer
         if not layers:
-            reference = draw(int(layer.in_features))  # type: ignore[arg-type]
+            reference = draw(int(layer.in_features), source).to(layer.weight.device)  # type: ignore[arg-type]
             layer.register_buffer("reference", reference)
             layer.register_forward_pre_hook(enter)
             layer.reference_rows = len(reference)  # type: ignore[assignment]

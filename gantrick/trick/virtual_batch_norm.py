@@ -32,10 +32,10 @@ class VirtualBatchNorm(Component):
         self.reference, self.combined = reference, statistics == "combined"
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
-        def draw(size: int) -> Tensor:
+        def draw(size: int, source: torch.Generator) -> Tensor:
             if spec.z_distribution == "uniform":
-                return torch.rand(self.reference, size) * 2 - 1
-            return torch.randn(self.reference, size)
+                return torch.rand(self.reference, size, generator=source, device="cpu") * 2 - 1
+            return torch.randn(self.reference, size, generator=source, device="cpu")
 
         begin, wrap = virtual_norm.with_reference(draw)
 
