@@ -19,16 +19,18 @@ REFUSED: list[Row] = [
     ("regularizer.weight_clip", SN, {f"{SN}.network": "both"}, "both includes D; with G alone there is no conflict"),
     *(
         ("loss." + loss, "trick.label_smoothing", {}, "relativistic and quadratic scores have no labels to smooth")
-        for loss in ("ragan", "ralsgan", "rahinge", "rpgan", "gan_qp")
+        for loss in ("ragan", "ralsgan", "rahinge", "rpgan", "gan_qp", "o_gan")
     ),
     *(
         ("loss." + loss, "trick.label_flipping", {}, "nor any to turn round: for cross entropy and LSGAN alone")
-        for loss in ("wgan", "hinge", "ragan", "ralsgan", "rahinge", "rpgan", "gan_qp")
+        for loss in ("wgan", "hinge", "ragan", "ralsgan", "rahinge", "rpgan", "gan_qp", "o_gan")
     ),
     *(
         ("loss." + loss, "trick.experience_replay", {}, "section 11: replay conflicts with losses of pairs")
-        for loss in ("rpgan", "gan_qp")
+        for loss in ("rpgan", "gan_qp", "o_gan")
     ),
+    ("loss.o_gan", "trick.cascading", {}, "section 11: no cascade on the code"),
+    ("loss.o_gan", "trick.pacgan", {}, "a code is compared with the z of its sample, and a pack has several"),
     *(
         ("regularizer." + name, "trick.minibatch_discrimination", {}, "section 11: gradients of samples, coupled in D")
         for name in ("gp", "dragan", "wgan_div", "r1", "r2")
