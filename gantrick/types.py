@@ -210,6 +210,7 @@ class PenaltyInputs:
     generate: Callable[[Latents], Tensor]
     score_weights: Tensor  # (K,)
     step: int
+    weights: Mapping[str, Tensor] = field(default_factory=dict)  # the player's own, by name, as the objective has them
 
     def score(self, images: Tensor, labels: Tensor | None = None, *, raw: bool = False) -> Tensor:
         """The weighted sum over scores Σ_k λ_k s_k of each sample: `(B,)`."""
