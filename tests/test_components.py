@@ -11,7 +11,7 @@ import yaml
 from playing import Game, equal, networks, recipe
 
 from gantrick import registry
-from gantrick.gan import bring_together
+from gantrick.gan import bring_together, preflight
 from gantrick.recipe import check
 from gantrick.stages import STAGES, verbs
 from gantrick.types import ConfigError
@@ -128,6 +128,14 @@ def test_evaluating_writes_nothing(group: str, name: str) -> None:
         record = game.play.evaluate(player, *game.play.draw(player))
         assert record.gradients and all(torch.isfinite(g).all() for g in record.gradients.values())
     assert equal(before, game.state())
+
+
+@pytest.mark.parametrize(("group", "name"), [*(("loss", n) for n in LOSSES), *ACTING], ids=lambda v: v)
+def test_looking_before_a_run_draws_nothing(group: str, name: str) -> None:
+    """A resumed run looks again, and goes on with the random numbers of its checkpoint."""
+    before = torch.get_rng_state()
+    preflight(made(group, name))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(("group", "name"), ACTING, ids=lambda v: v)

@@ -176,6 +176,12 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "model": NO_NORM,
     },
+    "o_gan, virtual norms, noise inside, history": {
+        "loss": "o_gan",
+        "regularizer": {"historical_averaging": {}, "spectral_penalty": {}},
+        "trick": {"virtual_batch_norm": {"reference": 6}, "layer_noise": {}},
+        "model": {"d_norm": "none"},
+    },
     "dragan, r1, packs, wrong labels": {
         "regularizer": {"dragan": {}, "r1": {}},
         "trick": {"pacgan": {}, "label_flipping": {"probability": 0.2}},

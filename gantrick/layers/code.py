@@ -17,6 +17,18 @@ class MeanOfCode(nn.Module):
         return score
 
 
+class CodeOf(nn.Module):
+    """The code (B, Z) of a `MeanOfCode`, read from its own layer, whose weights so have one name."""
+
+    def __init__(self, head: MeanOfCode):
+        super().__init__()
+        self._head = (head,)  # not a part of this module
+
+    def forward(self, features: Tensor) -> Tensor:
+        code: Tensor = self._head[0].code(features)
+        return code
+
+
 def correlation(a: Tensor, b: Tensor, epsilon: float = 1e-8) -> Tensor:
     """Pearson's correlation of each pair of rows, over their dimensions: (B, Z), (B, Z) -> (B,)."""
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)

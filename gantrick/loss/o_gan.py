@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gantrick.layers.code import MeanOfCode, correlation
+from gantrick.layers.code import CodeOf, MeanOfCode, correlation
 from gantrick.layers.relativistic import differences
 from gantrick.stages import Component, Forbidden
 from gantrick.types import ConfigError, Judged, ModuleFactory, NetworkSpec, NonNegative, Paper, Scored, Targets
@@ -49,14 +49,14 @@ class OGan(Component):
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         if spec.z_size < 3:
             raise ConfigError(f"loss.o_gan: needs latents of 3 dimensions or more, not {spec.z_size}; set model.z_size")
-        made: list[nn.Linear] = []
+        made: list[MeanOfCode] = []
 
         def head(features: int, direction: ModuleFactory) -> nn.Module:
-            made[:] = [nn.Linear(features, spec.z_size)]
-            return MeanOfCode(made[0])
+            made[:] = [MeanOfCode(nn.Linear(features, spec.z_size))]
+            return made[0]
 
         def code(features: int) -> nn.Module:  # asked for after the head, whose layer it is
-            return made[0]
+            return CodeOf(made[0])
 
         return spec.but(
             f"D head: minus the mean of a code of {spec.z_size}, by loss.o_gan",

@@ -10,6 +10,7 @@ import torch
 from playing import Game, recipe
 from torch import nn
 
+from gantrick.gan import preflight
 from gantrick.layers.virtual_norm import VirtualBatchNorm
 from gantrick.types import Latents
 
@@ -95,6 +96,13 @@ def test_copies_and_other_wrappers(order: tuple[str, ...]) -> None:
     z = torch.randn(3, 6)
     game.gan.generator.eval()
     torch.testing.assert_close(averaged.eval()(Latents(z)), game.gan.generator(Latents(z)))
+
+
+def test_looking_at_shapes_draws_nothing() -> None:
+    made = recipe("hinge", trick={"virtual_batch_norm": {}})
+    before = torch.get_rng_state()
+    preflight(made)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_reference_is_saved_and_has_the_law_of_latents() -> None:
