@@ -88,7 +88,7 @@ class Discriminator(Network):
             self.necks.append(factory(features))
             features = int(self.necks[-1].features)  # type: ignore[arg-type]
         self.head = spec.head(features, spec.direction)
-        self.heads = nn.ModuleDict({name: factory(features) for name, factory in spec.d_heads.items()})
+        self.heads = nn.ModuleDict({name: factory(features) for name, factory in sorted(spec.d_heads.items())})
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:

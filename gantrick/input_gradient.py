@@ -14,7 +14,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gantrick import parallel
 from gantrick.stages import Forbidden
+from gantrick.types import PenaltyInputs
 
 # What a penalty on each sample's own gradient forbids.
 BATCH_STATISTICS_FORBIDDEN = {
@@ -22,6 +24,22 @@ BATCH_STATISTICS_FORBIDDEN = {
         "the penalty is on each sample's own gradient, and D's batch statistics couple the samples",
         "set model.d_norm to auto, layer, instance or none",
     )
+}
+# At the samples themselves: D's other sums over a batch are a fault that StyleGAN2 lives with, comparisons are not.
+COMPARING_FORBIDDEN = {
+    **BATCH_STATISTICS_FORBIDDEN,
+    "d.compares": Forbidden(
+        "the penalty is on each sample's own gradient, and D scores a sample by its distance from the others",
+        "leave one of them out",
+    ),
+}
+# And one whose samples are no batch that D would see: points between samples, or around them.
+COUPLING_FORBIDDEN = {
+    **BATCH_STATISTICS_FORBIDDEN,
+    "d.batch_coupled": Forbidden(
+        "the penalty is on each sample's own gradient, and D scores the samples of a batch together",
+        "leave one of them out, or use regularizer=[weight_clip] or trick=[spectral_norm] as the bound",
+    ),
 }
 
 
@@ -41,6 +59,16 @@ def _differentiating_twice() -> Iterator[None]:
         yield
     finally:
         _twice = before
+
+
+def between(inputs: PenaltyInputs) -> tuple[Tensor, Tensor | None]:
+    """x̂ = x + α (G(z) − x), α ~ U[0, 1] per sample, of images as D saw them, and the labels of the x."""
+    assert inputs.real is not None
+    size = min(len(inputs.real.seen), len(inputs.fake.seen))
+    real, fake = inputs.real.seen[:size].detach(), inputs.fake.seen[:size].detach()
+    labels = None if inputs.real.batch.labels is None else inputs.real.batch.labels[:size]
+    alpha = parallel.rand(size, *[1] * (real.ndim - 1), device=real.device)
+    return real + alpha * (fake - real), labels
 
 
 def input_gradient(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -43,3 +43,11 @@ BIGGAN = Paper(
     "1809.11096",
     "International Conference on Learning Representations",
 )
+IMPROVED = Paper(
+    "salimans2016improved",
+    "Improved Techniques for Training GANs",
+    "Salimans, Tim and Goodfellow, Ian and Zaremba, Wojciech and Cheung, Vicki and Radford, Alec and Chen, Xi",
+    2016,
+    "1606.03498",
+    "Advances in Neural Information Processing Systems",
+)

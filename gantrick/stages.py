@@ -57,10 +57,11 @@ def _table() -> dict[str, Stage]:
         Stage("mix", "feed", chain, ("real", "fake"), "(real, fake), D's turn only"),
         Stage("augment", "feed", chain, ("images",), "images, differentiable, both turns"),
         Stage("pack", "feed", one, ("images",), "packs"),
+        Stage("mislabel", "loss", chain, ("targets",), "targets of 0 and 1, some of them wrong; before `targets`"),
         Stage("targets", "loss", chain, ("targets",), "targets"),
         Stage("d_loss", "loss", one, ("real", "fake", "targets"), "values per sample and score", required=True),
         Stage("g_loss", "loss", one, ("real", "fake", "targets"), "values per sample and score", required=True),
-        Stage("weigh", "loss", chain, ("scored",), "scored, with sample weights"),
+        Stage("weigh", "loss", chain, ("scored", "player", "real", "fake"), "scored, with sample weights"),
         Stage("d_penalty", "penalise", total, ("inputs",), "scalar"),
         Stage("g_penalty", "penalise", total, ("inputs",), "scalar"),
         Stage("update_rule", "update", one, ("play",), "nothing; moves the players"),
@@ -91,6 +92,8 @@ TAGS: Mapping[str, str] = {
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",
+    "d.compares": "D tells each sample's distance from the others in the batch",
+    "d.packs": "D judges packs of several samples",
     "d.dropout": "D has dropout",
     "d.spectral_norm": "D's weights are divided by their spectral norm",
     "g.spectral_norm": "G's weights are divided by their spectral norm",
@@ -118,8 +121,9 @@ class Component(nn.Module):
     """Something that acts in a run: a loss, a regularizer or a trick. Its state is its buffers.
 
     label: "trick.ema", set by the registry. claims: slots it must hold alone. replaces: ONE stages where it speaks in
-    the loss's place. needs, provides, forbids, avoids: tags (`TAGS`). neutral: settings under which it equals its
-    absence; exercise: settings under which a short test sees it act.
+    the loss's place. silent: stages of its class in which it does not speak as it is set. needs, provides, forbids,
+    avoids: tags (`TAGS`). neutral: settings under which it equals its absence; exercise: settings under which a short
+    test sees it act.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -128,6 +132,7 @@ class Component(nn.Module):
     label: str = "component"
     claims: frozenset[str] = frozenset()
     replaces: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     provides: frozenset[str] = frozenset()
     forbids: Mapping[str, Forbidden] = {}
@@ -179,7 +184,7 @@ class Arrangement:
         self.components = dict(components)
         self.actors: dict[str, list[Component]] = {name: [] for name in STAGES}
         for component in self.components.values():
-            for name in verbs(type(component)):
+            for name in verbs(type(component)).keys() - component.silent:
                 self.actors[name].append(component)
         for name, stage in STAGES.items():
             replacing = [c for c in self.actors[name] if name in c.replaces]

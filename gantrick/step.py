@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gantrick import parallel
 from gantrick.gan import GAN
@@ -56,6 +56,12 @@ class Play:
         self.prepare(player)
         self.move(player, [self.evaluate(player, *self.draw(player)) for _ in range(self.accumulate)])
 
+    def parameters(self, player: Player) -> Mapping[str, nn.Parameter]:
+        return self.gan.parameters[player]
+
+    def optimizer(self, player: Player) -> torch.optim.Optimizer:
+        return self.gan.optimizers[player]
+
     def prepare(self, player: Player) -> None:
         if self.gan.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # from here on earlier outputs may be overwritten
@@ -80,7 +86,7 @@ class Play:
             scored, judged_real, judged_fake = self._score(player, networks, batch, fake, latents)
             means = scored.means(self.gan.discriminator.score_weights)
             terms = {f"loss/{player[0]}_{name}": value for name, value in means.items()}
-            terms |= self._penalties(player, networks, judged_real, judged_fake)
+            terms |= self._penalties(player, networks, judged_real, judged_fake, own)
         objective = torch.stack(list(terms.values())).sum()
         scale = self.gan.loss_scales.get(player)
         scaled = objective if scale is None else objective * scale.scale
@@ -128,11 +134,17 @@ class Play:
             targets = Targets(generator=_full(judged_fake, 1.0))
         loss = self.stages.one(f"{player[0]}_loss")
         assert loss is not None
-        scored = loss(judged_real, judged_fake, self.stages.chain("targets", targets))
-        return self.stages.chain("weigh", scored), judged_real, judged_fake
+        targets = self.stages.chain("targets", self.stages.chain("mislabel", targets))
+        scored = loss(judged_real, judged_fake, targets)
+        return self.stages.chain("weigh", scored, player, judged_real, judged_fake), judged_real, judged_fake
 
     def _penalties(
-        self, player: Player, networks: Mapping[Player, Any], real: Judged | None, fake: Judged
+        self,
+        player: Player,
+        networks: Mapping[Player, Any],
+        real: Judged | None,
+        fake: Judged,
+        own: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         def critic(images: Tensor, labels: Tensor | None = None, *, raw: bool = False) -> DiscriminatorOutput:
             with unrecorded(self.gan.discriminator):
@@ -146,8 +158,8 @@ class Play:
                 images: Tensor = networks["generator"](latents)
                 return images
 
-        weights = self.gan.discriminator.score_weights
-        inputs = PenaltyInputs(player, real, fake, critic, generate, weights, self.step)
+        score_weights = self.gan.discriminator.score_weights
+        inputs = PenaltyInputs(player, real, fake, critic, generate, score_weights, self.step, own)
         terms: dict[str, Tensor] = {}
         for label, factor, call in self.stages.penalties(f"{player[0]}_penalty", self.step):
             name = f"penalty/{label.partition('.')[2]}"

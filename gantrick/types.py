@@ -210,6 +210,7 @@ class PenaltyInputs:
     generate: Callable[[Latents], Tensor]
     score_weights: Tensor  # (K,)
     step: int
+    weights: Mapping[str, Tensor] = field(default_factory=dict)  # the player's own, by name, as the objective has them
 
     def score(self, images: Tensor, labels: Tensor | None = None, *, raw: bool = False) -> Tensor:
         """The weighted sum over scores Σ_k λ_k s_k of each sample: `(B,)`."""
@@ -240,6 +241,7 @@ class Play(Protocol):
     step: int
     d_steps: int
     g_steps: int
+    accumulate: int
 
     def prepare(self, player: Player) -> None:
         """Due once before each move of a player: spectral norm's power iteration and its like."""
@@ -262,6 +264,12 @@ class Play(Protocol):
 
     def turn(self, player: Player) -> None:
         """Prepare, draw, evaluate and move: an ordinary turn."""
+
+    def parameters(self, player: Player) -> Mapping[str, nn.Parameter]:
+        """The player's trained weights by name; a rule may put others in their place between two moves."""
+
+    def optimizer(self, player: Player) -> torch.optim.Optimizer:
+        """The player's optimizer, to read its rates and moments."""
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

@@ -47,15 +47,21 @@ def verdict(
     weights: Array,
     targets: tuple[Array, Array] | Array | None = None,
     dtype: torch.dtype = F64,
+    real_in_g: bool = False,
 ) -> Verdict:
-    """A loss on raw scores (B, K). targets: (of reals, of fakes) in D's turn, of fakes in G's; else 1, 0 and 1."""
+    """A loss on raw scores (B, K). targets: (of reals, of fakes) in D's turn, of fakes in G's; else 1, 0 and 1.
+
+    real_in_g: G's loss is given the reals, as it is where a component needs them.
+    """
     r, f = (torch.tensor(v, dtype=dtype, requires_grad=True) for v in (real, fake))
     if player == "discriminator":
         t = targets or (np.ones(len(real)), np.zeros(len(fake)))
         scored = loss.d_loss(judged(r), judged(f), Targets(*(torch.tensor(v, dtype=dtype) for v in t)))
     else:
         t = np.ones(len(fake)) if targets is None else targets
-        scored = loss.g_loss(None, judged(f), Targets(generator=torch.tensor(t, dtype=dtype)))
+        scored = loss.g_loss(
+            judged(r) if real_in_g else None, judged(f), Targets(generator=torch.tensor(t, dtype=dtype))
+        )
     terms = scored.means(torch.tensor(weights, dtype=dtype))
     found = torch.autograd.grad(sum(terms.values()), [r, f], allow_unused=True)
     gradients = [None if g is None else g.numpy().astype(np.float64) for g in found]

@@ -33,7 +33,7 @@ def recipe(
 
     partners: a trick that needs labels in the other player is given one that brings them there.
     """
-    trick = with_partners(trick or {}) if partners else trick
+    trick = with_partners(loss, trick or {}) if partners else trick
     named = {
         "regularizer": {k: {"name": k, **v} for k, v in (regularizer or {}).items()},
         "trick": {k: {"name": k, **v} for k, v in (trick or {}).items()},
@@ -51,10 +51,13 @@ def recipe(
     )
 
 
-def with_partners(tricks: Entries) -> Entries:
+def with_partners(loss: str, tricks: Entries) -> Entries:
     found = dict(tricks)
-    for tag, partner in (("g.labels", "conditional_batch_norm"), ("d.labels", "projection")):
-        classes = [registry.load("trick", name) for name in found]
+    parts = [registry.load("loss", loss), *(registry.load("trick", name) for name in tricks)]
+    taken = {slot for part in parts for slot in part.claims}
+    tells = "label_concat" if "g.norm" in taken else "conditional_batch_norm"
+    for tag, partner in (("g.labels", tells), ("d.labels", "acgan" if "d.direction" in taken else "projection")):
+        classes = [registry.load("loss", loss), *(registry.load("trick", name) for name in found)]
         if any(tag in c.needs for c in classes) and not any(tag in c.provides for c in classes):
             found[partner] = {}
     return found

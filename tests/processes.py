@@ -129,7 +129,7 @@ def register() -> None:
     class OddWeights(Component):
         """Samples weigh unlike one another, and unlike in each process: w = 1 / (1 + s²)."""
 
-        def weigh(self, scored: Scored) -> Scored:
+        def weigh(self, scored: Scored, player: Any, real: Any, fake: Any) -> Scored:
             weights = {name: 1 / (1 + value.detach().square().sum(1)) for name, value in scored.values.items()}
             return Scored(scored.values, weights, scored.diagnostics)
 

@@ -11,13 +11,33 @@ import yaml
 from playing import Game, equal, networks, recipe
 
 from gantrick import registry
+from gantrick.gan import bring_together, preflight
+from gantrick.recipe import check
 from gantrick.stages import STAGES, verbs
+from gantrick.types import ConfigError
 
 ROOT = Path(__file__).parents[1]
 ACTING = [(group, name) for group in ("regularizer", "trick") for name in registry.names(group)]
 LOSSES = registry.names("loss")
 EVERY = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
 NO_NORM = {"g_norm": "none", "d_norm": "none"}  # so that what a component forbids changes nothing else
+NO_SWITCH = {
+    "acgan",
+    "conditional_batch_norm",
+    "contragan",
+    "d2d_ce",
+    "extragradient",
+    "infogan",
+    "label_concat",
+    "minibatch_discrimination",
+    "minibatch_stddev",
+    "orthogonal_init",
+    "projection",
+    "rotation",
+    "spectral_norm",
+    "unrolled",
+    "virtual_batch_norm",
+}
 
 
 def made(group: str, name: str, options: dict | None = None, **more):
@@ -75,9 +95,7 @@ def test_acts(group: str, name: str) -> None:
 def test_neutral_settings_equal_its_absence(group: str, name: str) -> None:
     neutral = registry.load(group, name).neutral
     if neutral is None:
-        assert name in {"spectral_norm", "conditional_batch_norm", "projection", "acgan", "label_concat", "infogan"}, (
-            "has settings that switch it off, or stands in this list"
-        )
+        assert name in NO_SWITCH, "has settings that switch it off, or stands in this list"
         return
     with_it = Game(made(group, name, dict(neutral), model=NO_NORM)).rounds(3)
     loss = with_it.gan.assembly.recipe.loss.name
@@ -112,15 +130,27 @@ def test_evaluating_writes_nothing(group: str, name: str) -> None:
     assert equal(before, game.state())
 
 
+@pytest.mark.parametrize(("group", "name"), [*(("loss", n) for n in LOSSES), *ACTING], ids=lambda v: v)
+def test_looking_before_a_run_draws_nothing(group: str, name: str) -> None:
+    """A resumed run looks again, and goes on with the random numbers of its checkpoint."""
+    before = torch.get_rng_state()
+    preflight(made(group, name))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(("group", "name"), ACTING, ids=lambda v: v)
 def test_points_as_well_as_images(group: str, name: str) -> None:
     ring = {"name": "ring", "samples": 500}
     mlp = {"name": "mlp", "g_width": 8, "d_width": 8, "z_size": 4}
     cls = registry.load(group, name)
+    if "images" in cls.needs:
+        with pytest.raises(ConfigError, match=r"needs that the data are images"):
+            one = recipe(dataset=ring, **{group: {name: dict(cls.exercise)}}).resolved
+            bring_together(check({**one, "model": mlp}))
+        return
     loss = "non_saturating" if "targets" in cls.needs else "hinge"
     one = {group: {name: dict(cls.exercise)}}
     config = recipe(loss=loss, dataset=ring, **one).resolved
-    from gantrick.recipe import check
 
     game = Game(check({**config, "model": mlp})).rounds(2)
     assert torch.isfinite(game.samples()).all()

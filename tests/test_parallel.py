@@ -165,6 +165,27 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "wgan_ct": {"loss": "wgan", "regularizer": {"gp": {}, "ct": {}}},
     "batch norm in both": {},
+    "relativistic average, best fakes, similarities, features, replay": {
+        "loss": "ragan",
+        "regularizer": {"feature_matching": {}, "pulling_away": {}, "self_orthogonality": {"weight": 1e-6}},
+        "trick": {
+            "topk": {"gamma": 0.5, "epoch": 20},
+            "minibatch_discrimination": {"kernels": 3},
+            "minibatch_stddev": {"group": 4},
+            "experience_replay": {"size": 20},
+        },
+        "model": NO_NORM,
+    },
+    "o_gan, virtual norms, noise inside, history": {
+        "loss": "o_gan",
+        "regularizer": {"historical_averaging": {}, "spectral_penalty": {}},
+        "trick": {"virtual_batch_norm": {"reference": 6}, "layer_noise": {}},
+        "model": {"d_norm": "none"},
+    },
+    "dragan, r1, packs, wrong labels": {
+        "regularizer": {"dragan": {}, "r1": {}},
+        "trick": {"pacgan": {}, "label_flipping": {"probability": 0.2}},
+    },
 }
 
 

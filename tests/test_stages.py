@@ -70,6 +70,16 @@ def test_replacing_component_speaks_in_the_loss_place() -> None:
     assert Arrangement(components)["d_loss"] == [components["loss"]]
 
 
+def test_silent_where_it_is_set_so() -> None:
+    """A class may speak in more stages than one of its instances: then nobody waits for it, and it conflicts with none."""
+    components = labelled(loss=Loss(), fm=OwnGLoss())
+    components["fm"].replaces, components["fm"].silent = frozenset(), frozenset({"g_loss"})
+    assert refusals(components, {}) == []
+    assert Arrangement(components)["g_loss"] == [components["loss"]]
+    components["fm"].silent = frozenset()
+    assert len(refusals(components, {})) == 1
+
+
 def test_two_in_a_stage_for_one_and_in_a_slot_are_refused_by_name() -> None:
     faults = refusals(labelled(loss=Loss(), one=Packs(), two=OtherPacks()), {})
     assert len(faults) == 2

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gantrick import parallel
+
 Pool = Literal["flatten", "sum", "mean"]
 
 
@@ -72,5 +74,6 @@ def linear_head(features: int, direction: Callable[[int], nn.Module]) -> nn.Modu
 @torch.no_grad()
 def count_features(tail: nn.Module, channels: int, *size: int) -> int:
     """F of a tail for a map (channels, h, w); asked of the tail itself, since a component may have put in its own."""
-    features: Tensor = tail(torch.zeros(2, channels, *size))
+    with parallel.alone():  # it may compare samples
+        features: Tensor = tail(torch.zeros(2, channels, *size))
     return features.shape[1]

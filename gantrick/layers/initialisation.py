@@ -53,9 +53,9 @@ def xavier(module: nn.Module) -> None:
     _draw(module, lambda kernel: nn.init.xavier_uniform_(kernel, gain))
 
 
-def orthogonal(module: nn.Module) -> None:
-    """W Wᵀ = 1 or Wᵀ W = 1, with W the kernel as (out, in·h·w)   (arXiv 1312.6120)."""
-    _draw(module, lambda kernel: nn.init.orthogonal_(kernel))
+def orthogonal(module: nn.Module, gain: float = 1.0) -> None:
+    """W Wᵀ = g² or Wᵀ W = g², with W the kernel as (out, in·h·w) and g the gain   (arXiv 1312.6120)."""
+    _draw(module, lambda kernel: nn.init.orthogonal_(kernel, gain))
 
 
 def default(module: nn.Module) -> None:

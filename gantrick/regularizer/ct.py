@@ -60,12 +60,16 @@ class Ct(Component):
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         if self.perturb == "noise":
             return spec
-        if isinstance(spec.d_dropout(0.5), nn.Dropout):
+        if any(isinstance(layer, nn.Dropout) for layer in spec.d_dropout(0.5).modules()):
             return spec.but("D dropout: the model's own, which regularizer.ct uses")
-        if self.dropout == "auto":
-            return spec.but("D dropout: by regularizer.ct, at the model's rates", d_dropout=Dropout)
         rate = self.dropout
-        return spec.but(f"D dropout: by regularizer.ct, {rate:g} everywhere", d_dropout=lambda suggested: Dropout(rate))
+
+        def filled(suggested: float) -> nn.Module:
+            mask, there = Dropout(suggested if rate == "auto" else rate), spec.d_dropout(suggested)
+            return mask if isinstance(there, nn.Identity) else nn.Sequential(mask, there)
+
+        at = "at the model's rates" if rate == "auto" else f"{rate:g} everywhere"
+        return spec.but(f"D dropout: by regularizer.ct, {at}", d_dropout=filled)
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         assert inputs.real is not None

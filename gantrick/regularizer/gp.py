@@ -5,9 +5,8 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrick import parallel
-from gantrick.input_gradient import BATCH_STATISTICS_FORBIDDEN, gradient_norm
-from gantrick.stages import Component, Forbidden
+from gantrick.input_gradient import COUPLING_FORBIDDEN, between, gradient_norm
+from gantrick.stages import Component
 from gantrick.types import Count, NonNegative, Paper, PenaltyInputs
 
 
@@ -28,13 +27,7 @@ class Gp(Component):
     )
     needs = frozenset({"second_order"})
     provides = frozenset({"d.lipschitz"})
-    forbids = {
-        **BATCH_STATISTICS_FORBIDDEN,
-        "d.batch_coupled": Forbidden(
-            "the penalty is on each sample's own gradient, and D scores the samples of a batch together",
-            "leave one of them out, or use regularizer=[weight_clip] or trick=[spectral_norm] as the bound",
-        ),
-    }
+    forbids = COUPLING_FORBIDDEN
     neutral = {"weight": 0.0}
 
     def __init__(
@@ -48,11 +41,7 @@ class Gp(Component):
         self.weight, self.target, self.sides, self.interval = weight, target, sides, interval
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
-        assert inputs.real is not None
-        size = min(len(inputs.real.seen), len(inputs.fake.seen))
-        real, fake = inputs.real.seen[:size].detach(), inputs.fake.seen[:size].detach()
-        labels = None if inputs.real.batch.labels is None else inputs.real.batch.labels[:size]
-        alpha = parallel.rand(size, *[1] * (real.ndim - 1), device=real.device)
-        norm = gradient_norm(lambda x: inputs.score(x, labels), real + alpha * (fake - real))
+        points, labels = between(inputs)
+        norm = gradient_norm(lambda x: inputs.score(x, labels), points)
         excess = norm - self.target
         return (F.relu(excess) if self.sides == "one" else excess).square().mean()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gantrick import papers
-from gantrick.input_gradient import BATCH_STATISTICS_FORBIDDEN, squared_gradient_norm
+from gantrick.input_gradient import COMPARING_FORBIDDEN, squared_gradient_norm
 from gantrick.stages import Component
 from gantrick.types import Count, NonNegative, PenaltyInputs
 
@@ -19,7 +19,7 @@ class R2(Component):
     paper = papers.CONVERGENCE
     needs = frozenset({"second_order"})
     provides = frozenset({"d.flat"})
-    forbids = BATCH_STATISTICS_FORBIDDEN
+    forbids = COMPARING_FORBIDDEN
     neutral = {"weight": 0.0}
 
     def __init__(self, weight: NonNegative = 10.0, interval: Count = 1):
@@ -28,4 +28,5 @@ class R2(Component):
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         batch = inputs.fake.batch
-        return 0.5 * squared_gradient_norm(lambda x: inputs.score(x, batch.labels, raw=True), batch.images).mean()
+        norms = squared_gradient_norm(lambda x: inputs.score(x, batch.labels, raw=True), batch.images)
+        return 0.5 * norms.sum() / len(inputs.fake.scores)  # of a pack it is over all its images

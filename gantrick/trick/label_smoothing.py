@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from gantrick import papers
 from gantrick.stages import Component
-from gantrick.types import Fraction, Paper, Targets
+from gantrick.types import Fraction, Targets
 
 
 class LabelSmoothing(Component):
@@ -15,14 +16,7 @@ class LabelSmoothing(Component):
     targets. Source: Salimans et al., arXiv 1606.03498, section 3.4.
     """
 
-    paper = Paper(
-        "salimans2016improved",
-        "Improved Techniques for Training GANs",
-        "Salimans, Tim and Goodfellow, Ian and Zaremba, Wojciech and Cheung, Vicki and Radford, Alec and Chen, Xi",
-        2016,
-        "1606.03498",
-        "Advances in Neural Information Processing Systems",
-    )
+    paper = papers.IMPROVED
     needs = frozenset({"targets"})
     neutral = {"real": 1.0, "fake": 0.0}
 

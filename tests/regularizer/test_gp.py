@@ -12,6 +12,7 @@ from playing import Game, recipe
 from scipy import stats
 from torch import Tensor
 
+import gantrick
 from gantrick.regularizer.gp import Gp
 from gantrick.stages import Arrangement
 
@@ -142,3 +143,13 @@ def test_in_a_game_of_cascading_scores() -> None:
         slopes.append(((ends[0] - ends[1]) / 2e-5).detach().numpy())
     norms = np.linalg.norm(np.stack(slopes, 1), axis=1)
     assert record.terms["penalty/gp"].item() == pytest.approx(10 * ((norms - 1) ** 2).mean(), rel=1e-4)
+
+
+def test_lp_is_it_with_one_side() -> None:
+    made = gantrick.compose(["loss=wgan_lp"])
+    assert (made.loss.name, made.title, made.missing) == ("wgan", "wgan_lp", ())
+    (part,) = made.regularizers
+    assert (part.key, part.name, part.options["sides"], part.options["weight"]) == ("lp", "gp", "one", 10.0)
+    alone = gantrick.compose(["loss=hinge", "regularizer=[lp]", "regularizer.lp.weight=3"])
+    assert alone.regularizers[0].options["weight"] == 3.0
+    assert gantrick.compose(["loss=wgan_lp", "regularizer=[r1]"]).title == "wgan_lp without lp"

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from gantrick.stages import Component
+from gantrick.types import ConfigError, Paper, Player
+
+Transform = Callable[[Tensor, float], Tensor]
+TRANSFORMS: Mapping[str, Transform] = {
+    "clip": lambda g, limit: g.clamp(-limit, limit),
+    "norm": lambda g, limit: g * (limit / g.norm().clamp_min(limit)) if limit else torch.zeros_like(g),
+    "scale": lambda g, factor: g * factor,
+    "zero": lambda g, _: torch.zeros_like(g),
+    "sign": lambda g, size: size * g.sign(),
+    "noise": lambda g, sigma: g + sigma * torch.randn_like(g),
+}
+ALONE = {"zero": 0.0, "sign": 1.0}  # the number of those that need none
+
+
+class GradientTransform(Component):
+    """g_l ← f(g_l) between differentiating and the optimizer, for the weights whose names a pattern fits.
+
+    rules: {"generator.body.*": "norm 1.0"}, in their order, several for one weight one after another. f is one of
+    clip c (each entry to [−c, c]), norm c (‖g‖₂ ≤ c, of each weight by itself), scale a, zero, sign [s] (s · sign g),
+    noise σ (g + σ ε). Names are a checkpoint's after their player's; * is any part of one. On the command line
+    '+trick.gradient_transform.rules={discriminator.*: norm 1}'. Raises ConfigError. Source: Su 2019.
+    """
+
+    paper = Paper(
+        "su2019layerwise",
+        "Layer-wise learning rates and free gradients (in Chinese)",
+        "Su, Jianlin",
+        2019,
+        url="https://kexue.fm/archives/6418",
+    )
+    neutral: ClassVar[Mapping[str, Any] | None] = {"rules": {}}
+    exercise: ClassVar[Mapping[str, Any]] = {"rules": {"discriminator.*": "scale 0.1", "generator.*": "sign 0.01"}}
+
+    def __init__(self, rules: Mapping[str, str] = {}):
+        super().__init__()
+        self.rules = {pattern: _read(pattern, text) for pattern, text in rules.items()}
+
+    def gradients(self, gradients: Mapping[str, Tensor], player: Player) -> Mapping[str, Tensor]:
+        found = dict(gradients)
+        for pattern, (transform, number) in self.rules.items():
+            for name in found:
+                if fnmatchcase(f"{player}.{name}", pattern):
+                    found[name] = transform(found[name], number)
+        return found
+
+
+def _read(pattern: str, text: str) -> tuple[Transform, float]:
+    name, _, number = str(text).strip().partition(" ")
+    try:
+        if not pattern.startswith(("generator.", "discriminator.")):
+            raise KeyError
+        return TRANSFORMS[name], float(number) if number or name not in ALONE else ALONE[name]
+    except (KeyError, ValueError):
+        raise ConfigError(
+            f"rules: {pattern}: {text} cannot be read; give generator.… or discriminator.… and one of "
+            f"{', '.join(TRANSFORMS)} with its number, as in generator.body.*: norm 1.0"
+        ) from None

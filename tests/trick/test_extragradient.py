@@ -1,0 +1,53 @@
+"""Extragradient against its two lines in numpy, and on the game where plain descent leaves the equilibrium."""
+
+import numpy as np
+import torch
+from bilinear import Bilinear
+from playing import Game, recipe
+
+from gantrick.trick.extragradient import Extragradient
+
+
+def test_the_two_lines_with_descent() -> None:
+    game, lr = Bilinear(torch.optim.SGD, lr=0.2), 0.2
+    x, y = (game.weights[p].detach().numpy().copy() for p in ("generator", "discriminator"))
+    for _ in range(5):
+        half_x, half_y = x - lr * y, y + lr * x
+        x, y = x - lr * half_y, y + lr * half_x
+        Extragradient().update_rule(game)  # type: ignore[arg-type]
+    np.testing.assert_allclose(game.weights["generator"].detach(), x, rtol=1e-12)
+    np.testing.assert_allclose(game.weights["discriminator"].detach(), y, rtol=1e-12)
+
+
+def test_extraadam_updates_its_moments_at_both_points() -> None:
+    game = Bilinear(torch.optim.Adam, lr=0.1, betas=(0.5, 0.9), eps=1e-8)
+    x, y = (game.weights[p].detach().numpy().copy() for p in ("generator", "discriminator"))
+    moments = {k: [np.zeros(3), np.zeros(3), 0] for k in "xy"}
+
+    def adam(k: str, g: np.ndarray) -> np.ndarray:
+        m, v, t = moments[k]
+        m, v, t = 0.5 * m + 0.5 * g, 0.9 * v + 0.1 * g**2, t + 1
+        moments[k] = [m, v, t]
+        return 0.1 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
+
+    for _ in range(4):
+        half_y, half_x = y - adam("y", -x), x - adam("x", y)
+        y, x = y - adam("y", -half_x), x - adam("x", half_y)
+        Extragradient().update_rule(game)  # type: ignore[arg-type]
+    np.testing.assert_allclose(game.weights["generator"].detach(), x, rtol=1e-9)
+    np.testing.assert_allclose(game.weights["discriminator"].detach(), y, rtol=1e-9)
+
+
+def test_plain_descent_leaves_the_equilibrium_and_this_finds_it() -> None:
+    plain, extra = Bilinear(torch.optim.SGD, lr=0.1), Bilinear(torch.optim.SGD, lr=0.1)
+    start = plain.distance
+    for _ in range(1500):
+        plain.both_at_once()
+        Extragradient().update_rule(extra)  # type: ignore[arg-type]
+    assert plain.distance > 100 * start and extra.distance < 1e-3 * start
+
+
+def test_clipping_holds_after_the_update_too() -> None:
+    made = recipe(loss="wgan", regularizer={"weight_clip": {"bound": 0.01}}, trick={"extragradient": {}})
+    game = Game(made).rounds(2)
+    assert max(float(p.detach().abs().max()) for p in game.gan.discriminator.parameters()) <= 0.01 + 1e-9

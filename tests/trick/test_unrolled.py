@@ -1,0 +1,103 @@
+"""The unrolled gradient of G against finite differences of D's real future, and against plain play at K = 0."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from playing import Game, recipe
+
+from gantrick.recipe import check
+from gantrick.trick.unrolled import Unrolled
+from gantrick.types import Batch, Latents
+
+RATE = 0.05
+SGD = {"name": "sgd", "lr": RATE}
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the networks hold in float32 is float64 here, for finite differences."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+
+
+def game(optimizer: dict) -> Game:
+    """On points, whose networks have no unit that stands at its kink from the start."""
+    made = recipe(loss="wgan", dataset={"name": "ring", "samples": 100}).resolved
+    mlp = {"name": "mlp", "g_width": 5, "d_width": 5, "z_size": 2}
+    found = Game(check({**made, "model": mlp, "optimizer": {p: optimizer for p in made["optimizer"]}}), batch_size=4)
+    found.gan.discriminator.score_weights = found.gan.discriminator.score_weights.double()
+    for network in (found.gan.generator, found.gan.discriminator):
+        network.double()
+    drawn = found.play.draw
+
+    def doubled(player: Any) -> tuple[Batch | None, Latents]:
+        batch, latents = drawn(player)
+        return None if batch is None else Batch(batch.images.double()), Latents(latents.z.double())
+
+    found.play.draw = doubled
+    return found
+
+
+@pytest.mark.parametrize("inner", ["sgd", "adam"])
+def test_the_gradient_is_that_of_ds_future(inner: str, exact: None) -> None:
+    """L_G after D has really taken K steps with torch's own optimizer, as a function of one weight of G."""
+    steps, optimizer = 2, SGD if inner == "sgd" else {"name": "adam", "lr": RATE, "betas": [0.5, 0.9], "eps": 1e-3}
+    start = game(optimizer)
+    if inner == "adam":  # so that there are moments to go on from
+        for _ in range(2):
+            start.play.turn("discriminator")
+    play = start.play
+    batch, latents = play.draw("discriminator")
+    _, own = play.draw("generator")
+    trick = Unrolled(steps, inner)
+    weights = trick._ahead(play, batch, latents)
+    record = play.evaluate("generator", None, own, parameters={"discriminator": weights})
+
+    def future(name: str, index: tuple[int, ...], shift: float) -> float:
+        other = copy.deepcopy(start.gan)
+        parameter = dict(other.generator.named_parameters())[name]
+        with torch.no_grad():
+            parameter[index] += shift
+        options = {"lr": RATE} if inner == "sgd" else {"lr": RATE, "betas": (0.5, 0.9), "eps": 1e-3}
+        weights = list(other.discriminator.parameters())
+        moves = (torch.optim.SGD if inner == "sgd" else torch.optim.Adam)(weights, **options)
+        if inner == "adam":
+            moves.load_state_dict(copy.deepcopy(start.gan.optimizers["discriminator"].state_dict()))
+        for _ in range(steps):
+            moves.zero_grad()
+            fake = other.generator(latents)
+            loss = other.discriminator(fake).scores.mean() - other.discriminator(batch.images).scores.mean()
+            loss.backward(inputs=weights)
+            moves.step()
+        with torch.no_grad():
+            return float(-other.discriminator(other.generator(own)).scores.mean())
+
+    checked = 0
+    for name, gradient in record.gradients.items():
+        index, h = tuple(torch.unravel_index(gradient.abs().argmax(), gradient.shape)), 1e-6
+        slope = (future(name, index, h) - future(name, index, -h)) / (2 * h)
+        assert gradient[index].item() == pytest.approx(slope, rel=2e-3, abs=1e-9), name
+        checked += 1
+    assert checked >= 3
+
+
+def test_it_differs_from_a_d_that_is_only_looked_ahead(exact: None) -> None:
+    full, first = game(SGD), game(SGD)
+    batch, latents = full.play.draw("discriminator")
+    _, own = full.play.draw("generator")
+    records = []
+    for each, first_order in ((full, False), (first, True)):
+        weights = Unrolled(3, "sgd", first_order=first_order)._ahead(each.play, batch, latents)
+        records.append(each.play.evaluate("generator", None, own, parameters={"discriminator": weights}))
+    assert records[0].terms["loss/g_fake"].item() == pytest.approx(records[1].terms["loss/g_fake"].item(), rel=1e-9)
+    assert any(not torch.allclose(records[0].gradients[n], g) for n, g in records[1].gradients.items())
+
+
+def test_the_paper_steps_leave_no_trace_in_d() -> None:
+    found = Game(recipe(trick={"spectral_norm": {}}), batch_size=4).rounds(1)
+    before = {n: t.clone() for n, t in found.gan.discriminator.state_dict().items()}
+    Unrolled(2)._ahead(found.play, *found.play.draw("discriminator"))
+    assert all(torch.equal(t, before[n]) for n, t in found.gan.discriminator.state_dict().items())
