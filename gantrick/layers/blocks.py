@@ -36,12 +36,21 @@ class DiscriminatorBlock(nn.Module):
     """h ↦ down(conv(relu(norm(conv(relu(norm(h))))))) + down(conv1x1(h)): `(B, C, H, W)` -> `(B, C', H/2, W/2)`.
 
     Without `down` the size stays; the shortcut is the identity where the shape stays. The `first` block sees images:
-    it begins with the convolution, and has no norm.
+    it begins with the convolution, and has no norm. Between the convolutions there are C channels, in a `wide` block C'
+    (SAGAN and BigGAN).
     """
 
-    def __init__(self, channels: int, out: int, norm: ModuleFactory, down: Down | None = None, first: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        norm: ModuleFactory,
+        down: Down | None = None,
+        first: bool = False,
+        wide: bool = False,
+    ):
         super().__init__()
-        hidden = out if first else channels
+        hidden = out if first or wide else channels
         norm = NoNorm if first else norm
         self.halves, self.first = down is not None, first
         self.norm1 = norm(channels)
