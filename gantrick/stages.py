@@ -119,9 +119,9 @@ class Component(nn.Module):
     """Something that acts in a run: a loss, a regularizer or a trick. Its state is its buffers.
 
     label: "trick.ema", set by the registry. claims: slots it must hold alone. joins: slots it holds together with
-    others that join them. replaces: ONE stages where it speaks in the loss's place. needs, provides, forbids, avoids: tags
-    (`TAGS`). neutral: settings under which it equals its absence; exercise: settings under which a short test sees it
-    act.
+    others that join them. replaces: ONE stages where it speaks in the loss's place. needs, provides, forbids, avoids:
+    tags (`TAGS`). neutral: settings under which it equals its absence; exercise: settings under which a short test sees
+    it act.
     """
 
     paper: ClassVar[Paper | None] = None

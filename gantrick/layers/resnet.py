@@ -12,10 +12,19 @@ from torch import Tensor, nn
 from gantrick.layers.attention import SelfAttention
 from gantrick.layers.blocks import DiscriminatorBlock, GeneratorBlock
 from gantrick.layers.heads import count_features
-from gantrick.layers.plan import first_size
+from gantrick.layers.plan import first_size, halvings
 from gantrick.layers.resampling import Down, Up
 from gantrick.types import ConfigError, DataShape, NetworkSpec
 
+# BigGAN (arXiv 1809.11096, tables 4 to 9; BigGAN-PyTorch to 64 pixels): channels of G's bottom and blocks, of D's, in
+# multiples of a width, and the height of the maps that attend, for images of up to so many pixels.
+BIGGAN = {
+    32: ((4, 4, 4, 4), (4, 4, 4, 4), 0),
+    64: ((16, 16, 8, 4, 2), (1, 2, 4, 8, 16), 32),
+    128: ((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 64),
+    256: ((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 64),
+    512: ((16, 16, 8, 8, 4, 2, 1, 1), (1, 1, 2, 4, 8, 8, 16, 16), 64),
+}
 DROPOUT = (0.2, 0.5, 0.5)  # of the last three blocks, in WGAN-CT's ResNet (arXiv 1803.01541)
 
 
@@ -112,3 +121,14 @@ def attended(who: str, asked: int | None, wanted: int, g: Sequence[int], d: Sequ
             f"model.attention: {who} has no maps {asked} pixels high in both networks; {there}, and 0 is no attention"
         )
     return asked
+
+
+def biggan_row(data: DataShape) -> int:
+    """The size in the table that images are built by: the next larger one."""
+    return min((size for size in BIGGAN if size >= max(data.shape[1:])), default=max(BIGGAN))
+
+
+def biggan_widths(data: DataShape, width: int) -> list[int]:
+    """The channels of G's bottom and blocks: the table's last ones, where images have fewer blocks than it."""
+    multiples, count = BIGGAN[biggan_row(data)][0], halvings(data, 4) + 1
+    return [width * m for m in (*multiples[:1] * (count - len(multiples)), *multiples[-count:])]

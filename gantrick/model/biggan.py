@@ -13,17 +13,19 @@ from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import norm
 from gantrick.layers.plan import check_images, first_spec, halvings, with_dropout_rate
 from gantrick.layers.resampling import Down, Up
-from gantrick.layers.resnet import Discriminator, Generator, attended, d_heights, g_heights
+from gantrick.layers.resnet import (
+    BIGGAN,
+    Discriminator,
+    Generator,
+    attended,
+    biggan_row,
+    biggan_widths,
+    d_heights,
+    g_heights,
+)
 from gantrick.types import Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate, Whole
 
-# Up to so many pixels: channels of G's bottom and blocks, of D's blocks, in multiples of the width; Z; attention.
-TABLE = {
-    32: ((4, 4, 4, 4), (4, 4, 4, 4), 128, 0),
-    64: ((16, 16, 8, 4, 2), (1, 2, 4, 8, 16), 120, 32),
-    128: ((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 120, 64),
-    256: ((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 140, 64),
-    512: ((16, 16, 8, 8, 4, 2, 1, 1), (1, 1, 2, 4, 8, 8, 16, 16), 160, 64),
-}
+Z_SIZE = {32: 128, 64: 120, 128: 120, 256: 140, 512: 160}
 
 
 @dataclass
@@ -69,7 +71,7 @@ class BigGAN(Model):
             data,
             g_norm,
             d_norm,
-            z_size=self.z_size or TABLE[_row(data)][2],
+            z_size=self.z_size or Z_SIZE[biggan_row(data)],
             z_distribution=self.z_distribution,
             pool=self.pool,
             init=self.init,
@@ -79,31 +81,22 @@ class BigGAN(Model):
 
     def _attention(self, data: DataShape) -> int:
         g, d = g_heights(data, halvings(data, 4)), d_heights(data, self._downs(data))
-        return attended("model.biggan", self.attention, TABLE[_row(data)][3], g, d)
+        return attended("model.biggan", self.attention, BIGGAN[biggan_row(data)][2], g, d)
 
     def _downs(self, data: DataShape) -> list[Down | None]:
-        count = len(TABLE[_row(data)][1])
-        halved = min(2 if _row(data) == 32 else count - 1, halvings(data, 2))
+        count = len(BIGGAN[biggan_row(data)][1])
+        halved = min(2 if biggan_row(data) == 32 else count - 1, halvings(data, 2))
         return [self.down if i < halved else None for i in range(count)]
 
     def generator(self, spec: NetworkSpec) -> nn.Module:
-        row, depth = _row(spec.data), halvings(spec.data, 4)
-        multiples = TABLE[row][0]
-        multiples = (*multiples[:1] * (depth + 1 - len(multiples)), *multiples[-(depth + 1) :])
-        widths = [(self.g_width or _width(row)) * m for m in multiples]
+        widths = biggan_widths(spec.data, self.g_width or _width(spec.data))
         return Generator(spec, widths, self.up, self.output == "tanh", self._attention(spec.data))
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
-        row = _row(spec.data)
-        widths = [(self.d_width or _width(row)) * m for m in TABLE[row][1]]
+        widths = [(self.d_width or _width(spec.data)) * m for m in BIGGAN[biggan_row(spec.data)][1]]
         spec = with_dropout_rate(spec, self.d_dropout_rate)
         return Discriminator(spec, widths, self._downs(spec.data), wide=True, attention=self._attention(spec.data))
 
 
-def _row(data: DataShape) -> int:
-    """The table's size that images are built by: the next larger one."""
-    return min((size for size in TABLE if size >= max(data.shape[1:])), default=max(TABLE))
-
-
-def _width(row: int) -> int:
-    return 64 if row == 32 else 96
+def _width(data: DataShape) -> int:
+    return 64 if biggan_row(data) == 32 else 96
