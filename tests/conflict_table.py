@@ -27,6 +27,24 @@ REFUSED: list[Row] = [
         "the official code removes BN from D; D(x') − D(x'') would mix samples",
     ),
     ("trick.conditional_batch_norm", "trick.label_concat", {}, "two ways of telling G the label, where one is needed"),
+    ("trick.conditional_batch_norm", "trick.self_modulation", {}, "each gives G's batch norms a gain of its own"),
+    (
+        "trick.conditional_batch_norm",
+        "trick.shared_embedding",
+        {},
+        "two gains for each class; BigGAN's replaces the other",
+    ),
+    (
+        "trick.conditional_batch_norm",
+        "trick.skip_z",
+        {},
+        "each gives G's batch norms a gain; skip-z goes with the shared one",
+    ),
+    ("trick.label_concat", "trick.self_modulation", {}, "both say what G's first layer is given"),
+    ("trick.label_concat", "trick.shared_embedding", {}, "two ways of telling G the label, where one is needed"),
+    ("trick.label_concat", "trick.skip_z", {}, "both say what G's first layer is given"),
+    ("trick.self_modulation", "trick.shared_embedding", {}, "each gives G's batch norms a gain of its own"),
+    ("trick.self_modulation", "trick.skip_z", {}, "each gives G's batch norms a gain of z, one with all of it"),
 ]
 
 WARNED: list[Row] = [

@@ -52,11 +52,23 @@ def recipe(
 
 
 def with_partners(tricks: Entries) -> Entries:
+    """The tricks, with one that brings labels into a player where another needs them there.
+
+    Which one brings them into G depends on what holds its norms already.
+    """
     found = dict(tricks)
-    for tag, partner in (("g.labels", "conditional_batch_norm"), ("d.labels", "projection")):
-        classes = [registry.load("trick", name) for name in found]
-        if any(tag in c.needs for c in classes) and not any(tag in c.provides for c in classes):
-            found[partner] = {}
+
+    def wanting(tag: str) -> bool:
+        made = [registry.create("trick", name, options) for name, options in found.items()]
+        return any(tag in c.needs for c in made) and not any(tag in c.provides for c in made)
+
+    if wanting("g.labels"):
+        if "self_modulation" in found:
+            found["self_modulation"] = {**found["self_modulation"], "labels": True}
+        else:
+            found["shared_embedding" if "skip_z" in found else "conditional_batch_norm"] = {}
+    if wanting("d.labels"):
+        found["projection"] = {}
     return found
 
 

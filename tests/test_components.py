@@ -75,9 +75,16 @@ def test_acts(group: str, name: str) -> None:
 def test_neutral_settings_equal_its_absence(group: str, name: str) -> None:
     neutral = registry.load(group, name).neutral
     if neutral is None:
-        assert name in {"spectral_norm", "conditional_batch_norm", "projection", "acgan", "label_concat"}, (
-            "has settings that switch it off, or stands in this list"
-        )
+        assert name in {
+            "spectral_norm",
+            "conditional_batch_norm",
+            "projection",
+            "acgan",
+            "label_concat",
+            "self_modulation",
+            "skip_z",
+            "shared_embedding",
+        }, "has settings that switch it off, or stands in this list"
         return
     with_it = Game(made(group, name, dict(neutral), model=NO_NORM)).rounds(3)
     loss = with_it.gan.assembly.recipe.loss.name

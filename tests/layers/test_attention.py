@@ -23,9 +23,7 @@ def test_the_formula(channels: int, height: int, width: int) -> None:
     weight = {name: p.detach().numpy()[:, :, 0, 0] for name, p in layer.named_parameters() if p.ndim == 4}
     got = layer(x).detach().numpy()
     for b, image in enumerate(x.numpy()):
-        maps = {
-            name: np.einsum("oc,chw->ohw", weight[f"{name}.weight"], image) for name in ("theta", "phi", "g")
-        }
+        maps = {name: np.einsum("oc,chw->ohw", weight[f"{name}.weight"], image) for name in ("theta", "phi", "g")}
         pooled = {}
         for name in ("phi", "g"):
             pooled[name] = [

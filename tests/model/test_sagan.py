@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -51,7 +53,7 @@ def test_parameters_at_128_by_hand() -> None:
         return channels * out * kernel**2 + out
 
     widths = [3, 64, 128, 256, 512, 1024]
-    blocks = sum(conv(a, b, 3) + conv(b, b, 3) + conv(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+    blocks = sum(conv(a, b, 3) + conv(b, b, 3) + conv(a, b, 1) for a, b in pairwise(widths))
     assert counts[1] == blocks + 2 * conv(1024, 1024, 3) + 5 * 128**2 // 4 + 1
 
 
