@@ -468,6 +468,11 @@ def warnings(assembly: Assembly) -> list[str]:
             f"loss.{recipe.loss.name}: nothing bounds D's gradient, so its scores can grow without end; "
             "add regularizer=[gp], regularizer=[weight_clip] or trick=[spectral_norm]"
         )
+    if {"d.energy", "probability_scores"} <= tags:
+        found.append(
+            f"loss.{recipe.loss.name}: takes scores for logits, but model.{recipe.model.name}'s are minus an error and "
+            "never above 0; choose loss=hinge, which is EBGAN's with margin 1"
+        )
     bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in c.provides]
     if len(bounds) > 1:
         found.append(f"{' and '.join(bounds)}: each bounds D's gradient; one of them is redundant")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import needs_bias
-from gantrick.layers.plan import check_images, first_size, first_spec, with_dropout_rate
+from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
 from gantrick.types import ConfigError, Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
 
@@ -60,14 +60,12 @@ class InfoGAN(Model):
             for name, kind in (("g_norm", g_norm), ("d_norm", d_norm))
             if kind == "instance"
         ]
-        try:
-            check_images("model.infogan", data, size=2)
-        except ConfigError as error:
+        if not data.is_image:
+            check_images("model.infogan", data)
+        if halvings(data, 1) < 2:
             size = "x".join(map(str, data.shape[1:]))
-            faults += (
-                error.faults
-                if not data.is_image
-                else [f"model.infogan: images of {size} pixels cannot be halved twice; resize them to a multiple of 4"]
+            faults.append(
+                f"model.infogan: images of {size} pixels cannot be halved twice; resize them to a multiple of 4"
             )
         if faults:
             raise ConfigError(*faults)

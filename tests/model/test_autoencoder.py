@@ -8,7 +8,7 @@ import torch
 from playing import Game, recipe
 from torch import nn
 
-from gantrick.gan import Discriminator
+from gantrick.gan import Discriminator, bring_together, warnings
 from gantrick.layers.normalization import BatchNorm
 from gantrick.model.autoencoder import Autoencoder, absolute_error, squared_error
 from gantrick.types import Batch, ConfigError, DataShape
@@ -112,6 +112,26 @@ def test_what_has_no_place_is_refused(tricks: dict, words: list[str]) -> None:
     with pytest.raises(ConfigError) as error:
         Game(recipe(loss="hinge", model=TINY, trick=tricks))
     assert all(word in str(error.value) for word in words)
+
+
+def test_a_loss_of_logits_is_warned_of() -> None:
+    told = {loss: warnings(bring_together(recipe(loss=loss, model=TINY))) for loss in ("hinge", "non_saturating")}
+    assert told["hinge"] == []
+    assert "never above 0; choose loss=hinge" in " ".join(told["non_saturating"])
+
+
+def test_with_the_hinge_loss_it_is_ebgan_with_margin_1() -> None:
+    """E e(x) + E max(0, 1 − e(G)) but for a constant, and E e(G) for G."""
+    torch.manual_seed(0)
+    game = Game(recipe(loss="hinge", model={**TINY, "energy": "l2"}))
+    real, latents = game.play.draw("discriminator")
+    record = game.play.evaluate("discriminator", real, latents)
+    e = [squared_error(j.images, j.output.extra["reconstruction"]) for j in (record.real, record.fake)]
+    expected = 1 + e[0].mean() + (1 - e[1]).clamp_min(0).mean()
+    torch.testing.assert_close(record.terms["loss/d_real"] + record.terms["loss/d_fake"], expected)
+    record = game.play.evaluate("generator", None, latents)
+    e = [squared_error(record.fake.images, record.fake.output.extra["reconstruction"])]
+    torch.testing.assert_close(sum(v for k, v in record.terms.items()), e[0].mean())
 
 
 def test_labels_at_ds_input_are_rebuilt_with_it() -> None:
