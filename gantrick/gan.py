@@ -41,7 +41,7 @@ class Network(nn.Module):
     body: nn.Module
     dtype: torch.dtype | None = None
     memory_format: torch.memory_format | None = None  # of images at its door; None: as they come
-    compiled: Callable[..., Tensor] | None = None  # the body's forward
+    compiled: Callable[..., Any] | None = None  # the body's forward
 
     def autocast(self, device: torch.device) -> Any:
         active = self.training and self.dtype is not None
@@ -49,10 +49,9 @@ class Network(nn.Module):
             active = False
         return torch.autocast(device.type, self.dtype) if active else nullcontext()
 
-    def run(self, *inputs: Any) -> Tensor:
+    def run(self, *inputs: Any) -> Any:
         eager = self.compiled is None or not self.training or differentiated_twice()
-        output: Tensor = self.body(*inputs) if eager else self.compiled(*inputs)  # type: ignore[misc]
-        return output
+        return self.body(*inputs) if eager else self.compiled(*inputs)  # type: ignore[misc]
 
 
 class Generator(Network):
@@ -69,7 +68,7 @@ class Generator(Network):
                 first, conditions = latents.z, [None] * int(self.body.blocks)  # type: ignore[arg-type]
             else:
                 first, conditions = self.condition(latents)
-            images = self.run(first, conditions)
+            images: Tensor = self.run(first, conditions)
         return images.float()
 
 
@@ -87,7 +86,8 @@ class Discriminator(Network):
         for factory in spec.necks:
             self.necks.append(factory(features))
             features = int(self.necks[-1].features)  # type: ignore[arg-type]
-        self.head = spec.head(features, spec.direction)
+        self.energy = spec.energy
+        self.head = nn.Identity() if spec.energy else spec.head(features, spec.direction)
         self.heads = nn.ModuleDict({name: factory(features) for name, factory in sorted(spec.d_heads.items())})
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
@@ -97,12 +97,15 @@ class Discriminator(Network):
         for module in self.inputs:
             images = module(images, labels)
         with self.autocast(images.device):
-            features = self.run(images)
-        features = features.float()
+            seen = self.run(images)
+        features = (seen if self.energy is None else seen[0]).float()
         for neck in self.necks:
             features = neck(features, labels)
         extra = {name: head(features) for name, head in self.heads.items()}
-        return DiscriminatorOutput(self.head(features, labels), features, extra)
+        if self.energy is None:
+            return DiscriminatorOutput(self.head(features, labels), features, extra)
+        extra["reconstruction"] = seen[1].float()
+        return DiscriminatorOutput(-self.energy(images, extra["reconstruction"])[:, None], features, extra)
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,10 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     if d_norm == "batch":
         facts["d.batch_statistics"] = "model.d_norm=batch"
 
-    faults = refusals(components, facts, registry.providers)
+    facts |= dict.fromkeys(model.provides, f"model.{recipe.model.name}")
+
+    taken = {f"model.{recipe.model.name}": model.claims}
+    faults = refusals(components, facts, registry.providers, taken)
     for metric in () if known else metrics.values():
         faults += metric.check(dataset)
     spec = None
@@ -461,6 +467,11 @@ def warnings(assembly: Assembly) -> list[str]:
         found.append(
             f"loss.{recipe.loss.name}: nothing bounds D's gradient, so its scores can grow without end; "
             "add regularizer=[gp], regularizer=[weight_clip] or trick=[spectral_norm]"
+        )
+    if {"d.energy", "probability_scores"} <= tags:
+        found.append(
+            f"loss.{recipe.loss.name}: takes scores for logits, but model.{recipe.model.name}'s are minus an error and "
+            "never above 0; choose loss=hinge, which is EBGAN's with margin 1"
         )
     bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in c.provides]
     if len(bounds) > 1:

@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -95,6 +96,7 @@ TAGS: Mapping[str, str] = {
     "d.compares": "D tells each sample's distance from the others in the batch",
     "d.packs": "D judges packs of several samples",
     "d.dropout": "D has dropout",
+    "d.energy": "D's score is minus the error of an autoencoder",
     "d.spectral_norm": "D's weights are divided by their spectral norm",
     "g.spectral_norm": "G's weights are divided by their spectral norm",
     "d.lipschitz": "something bounds D's gradient",
@@ -120,10 +122,10 @@ class Forbidden:
 class Component(nn.Module):
     """Something that acts in a run: a loss, a regularizer or a trick. Its state is its buffers.
 
-    label: "trick.ema", set by the registry. claims: slots it must hold alone. replaces: ONE stages where it speaks in
-    the loss's place. silent: stages of its class in which it does not speak as it is set. needs, provides, forbids,
-    avoids: tags (`TAGS`). neutral: settings under which it equals its absence; exercise: settings under which a short
-    test sees it act.
+    label: "trick.ema", set by the registry. claims: slots it must hold alone. joins: slots it holds together with
+    others that join them. replaces: ONE stages where it speaks in the loss's place. silent: stages of its class in
+    which it does not speak as it is set. needs, provides, forbids, avoids: tags (`TAGS`). neutral: settings under which
+    it equals its absence; exercise: settings under which a short test sees it act.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -131,6 +133,7 @@ class Component(nn.Module):
     exercise: ClassVar[Mapping[str, Any]] = {}
     label: str = "component"
     claims: frozenset[str] = frozenset()
+    joins: frozenset[str] = frozenset()
     replaces: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
@@ -227,20 +230,26 @@ def refusals(
     components: Mapping[str, Component],
     facts: Mapping[str, str],
     remedies: Callable[[str], list[str]] = lambda tag: [],
+    taken: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> list[str]:
     """Every reason why these components cannot act together: one sentence each, with the remedy.
 
     facts: tags that model and data provide, with the setting each comes from ("model.d_norm=batch"). remedies: what
-    could be chosen to provide a tag ("loss=hinge").
+    could be chosen to provide a tag ("loss=hinge"). taken: slots that others hold alone, by who they are.
     """
     faults: list[str] = []
-    holders: dict[str, list[str]] = {}
-    for component in components.values():
-        for slot in component.claims:
-            holders.setdefault(slot, []).append(component.label)
-    for slot, labels in holders.items():
-        if len(labels) > 1:
-            faults.append(f"{' and '.join(labels)}: both hold {slot}, which has room for one; leave one of them out")
+    alone: dict[str, list[str]] = {}
+    for label, slots in (*taken.items(), *((c.label, c.claims) for c in components.values())):
+        for slot in slots:
+            alone.setdefault(slot, []).append(label)
+    crowded: dict[tuple[str, ...], list[str]] = {}
+    for slot, labels in sorted(alone.items()):
+        together = [c.label for c in components.values() if slot in c.joins]
+        for group in [(*labels, *together)] if len(labels) > 1 else [(*labels, other) for other in together]:
+            crowded.setdefault(group, []).append(slot)
+    for group, held in crowded.items():
+        room = "which has room for one" if len(held) == 1 else "which have room for one each"
+        faults.append(f"{' and '.join(group)}: both hold {' and '.join(held)}, {room}; leave one of them out")
 
     arrangement = Arrangement(components)
     for name, stage in STAGES.items():

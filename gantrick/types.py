@@ -315,6 +315,9 @@ class NetworkSpec:
     g_condition: Callable[[int], nn.Module] | None = (
         None  # blocks -> module: Latents -> (z of the first layer, [c_1 …])
     )
+    g_blocks: int = 0  # how many parts of G are handed a condition each; 0: the model does not say
+    g_last_norm: ModuleFactory | None = None  # before G's last layer, where it is not one of `g_norm`
+    energy: Callable[[Tensor, Tensor], Tensor] | None = None  # (what D saw, reconstruction) -> (B,); see `Model`
     notes: tuple[str, ...] = ()  # defaults taken and why, for the plan
 
     def but(self, note: str | None = None, **changes: Any) -> NetworkSpec:
@@ -327,10 +330,12 @@ class Model(ABC):
     """An architecture: its own spec, and the two bodies built from the final one.
 
     `g_norm` and `d_norm` are what the user asked for; `auto_norms` is what `auto` means for (G, D), and for D where
-    batch statistics are ruled out.
+    batch statistics are ruled out. `claims` are slots that leave no room for a component, `provides` tags.
     """
 
     paper: ClassVar[Paper | None] = None
+    claims: ClassVar[frozenset[str]] = frozenset()
+    provides: ClassVar[frozenset[str]] = frozenset()
     auto_norms: ClassVar[tuple[str, str, str]] = ("batch", "batch", "none")
     g_norm: Norm
     d_norm: Norm
@@ -348,7 +353,10 @@ class Model(ABC):
 
     @abstractmethod
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
-        """A module: images -> features (B, F), the tail included; it has an int attribute `features`."""
+        """A module: images -> features (B, F), the tail included; it has an int attribute `features`.
+
+        Where the spec has an `energy` it gives (features, reconstruction of the images), and the score is −energy.
+        """
 
 
 # --- data and figures ------------------------------------------------------------------------------------------------

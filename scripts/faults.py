@@ -573,7 +573,7 @@ def rows() -> list[Row]:
         Row("a checkpoint of another model", "a weight of another shape", base=True, codes=(1, 2), mend=restored(old),
             after=lambda run: (kept(*only, old)(run), restored(old)(run),
                                rewrite(old, lambda s: s["gan"].update(generator={}))(run))),
-        Row("resume with a value that is no YAML", "eval_every=[", base=True, resume_words=["eval_every=["], codes=(2,)),
+        Row("resume with a value that is no YAML", "log_every=[", base=True, resume_words=["log_every=["], codes=(2,)),
         Row("resume of a folder that is not there", "a name misspelt", base=True, codes=(2,),
             after=lambda run: run.rename(run.with_name("moved")),
             mend=lambda run: run.with_name("moved").rename(run)),

@@ -33,6 +33,7 @@ from gantrick.types import ConfigError
 
 CLOCK = {"seconds", "images_per_second"}
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.5, 0.9]}
+BRING_LABELS = ("projection", "label_concat")  # into a player that another component needs to be told them
 
 
 def recipe(loss: str, parts: list[tuple[str, str]], model: str) -> Recipe:
@@ -64,11 +65,14 @@ def configs() -> Iterator[tuple[str, Recipe]]:
         loss, model = losses[number % len(losses)], "dcgan" if number % 2 == 0 else "sngan_resnet"
         parts: list[tuple[str, str]] = []
         for part in left:
-            try:
-                gan.preflight(recipe(loss, [*parts, part], model))
-            except ConfigError:
-                continue
-            parts.append(part)
+            for partner in ([], *([("trick", name)] for name in BRING_LABELS)):
+                more = [p for p in (part, *partner) if p not in parts]
+                try:
+                    gan.preflight(recipe(loss, [*parts, *more], model))
+                except ConfigError:
+                    continue
+                parts += more
+                break
         if parts:
             yield f"{loss}, {model}: {', '.join(name for _, name in parts)}", recipe(loss, parts, model)
         left = [part for part in left if part not in parts]

@@ -60,7 +60,10 @@ REFUSED: list[Row] = [
         "the official code removes BN from D; D(x') − D(x'') would mix samples",
     ),
     ("trick.conditional_batch_norm", "trick.label_concat", {}, "two ways of telling G the label, where one is needed"),
-    ("trick.conditional_batch_norm", "trick.virtual_batch_norm", {}, "section 11: not in the same slot"),
+    *(
+        ("trick." + name, "trick.virtual_batch_norm", {}, "section 11: not in the same slot")
+        for name in ("conditional_batch_norm", "self_modulation", "skip_z", "shared_embedding")
+    ),
     *(
         ("loss." + loss, "trick.projection", {}, "no projection on a code or on class margins")
         for loss in ("o_gan", "multi_hinge")
@@ -68,7 +71,15 @@ REFUSED: list[Row] = [
     ("loss.multi_hinge", "trick.cascading", {}, "its scores are margins between logits, not directions"),
     *(
         ("trick." + name, "trick.pacgan", {}, "section 11: labels in a pack would have to be one")
-        for name in ("conditional_batch_norm", "label_concat", "projection", "acgan", "contragan", "d2d_ce")
+        for name in (
+            "conditional_batch_norm",
+            "label_concat",
+            "shared_embedding",
+            "projection",
+            "acgan",
+            "contragan",
+            "d2d_ce",
+        )
     ),
     ("loss.multi_hinge", "trick.pacgan", {}, "section 11: labels in a pack would have to be one"),
     ("trick.infogan", "trick.pacgan", {}, "the samples of a pack have codes of their own"),
@@ -78,6 +89,24 @@ REFUSED: list[Row] = [
         ("trick." + a, "trick." + b, {}, "two update rules")
         for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "unrolled"), 2)
     ),
+    ("trick.conditional_batch_norm", "trick.self_modulation", {}, "each gives G's batch norms a gain of its own"),
+    (
+        "trick.conditional_batch_norm",
+        "trick.shared_embedding",
+        {},
+        "two gains for each class; BigGAN's replaces the other",
+    ),
+    (
+        "trick.conditional_batch_norm",
+        "trick.skip_z",
+        {},
+        "each gives G's batch norms a gain; skip-z goes with the shared one",
+    ),
+    ("trick.label_concat", "trick.self_modulation", {}, "both say what G's first layer is given"),
+    ("trick.label_concat", "trick.shared_embedding", {}, "two ways of telling G the label, where one is needed"),
+    ("trick.label_concat", "trick.skip_z", {}, "both say what G's first layer is given"),
+    ("trick.self_modulation", "trick.shared_embedding", {}, "each gives G's batch norms a gain of its own"),
+    ("trick.self_modulation", "trick.skip_z", {}, "each gives G's batch norms a gain of z, one with all of it"),
 ]
 
 WARNED: list[Row] = [

@@ -52,14 +52,29 @@ def recipe(
 
 
 def with_partners(loss: str, tricks: Entries) -> Entries:
+    """The tricks, with one that brings labels into a player where another, or the loss, needs them there.
+
+    Which one depends on what holds G's norms and D's head already.
+    """
     found = dict(tricks)
-    parts = [registry.load("loss", loss), *(registry.load("trick", name) for name in tricks)]
-    taken = {slot for part in parts for slot in part.claims}
-    tells = "label_concat" if "g.norm" in taken else "conditional_batch_norm"
-    for tag, partner in (("g.labels", tells), ("d.labels", "acgan" if "d.direction" in taken else "projection")):
-        classes = [registry.load("loss", loss), *(registry.load("trick", name) for name in found)]
-        if any(tag in c.needs for c in classes) and not any(tag in c.provides for c in classes):
-            found[partner] = {}
+
+    def parts() -> list[Any]:
+        made = [registry.create("trick", name, options) for name, options in found.items()]
+        return [registry.load("loss", loss), *made]
+
+    def wanting(tag: str) -> bool:
+        return any(tag in c.needs for c in parts()) and not any(tag in c.provides for c in parts())
+
+    if wanting("g.labels"):
+        if "self_modulation" in found:
+            found["self_modulation"] = {**found["self_modulation"], "labels": True}
+        elif "skip_z" in found:
+            found["shared_embedding"] = {}
+        else:
+            taken = any("g.norm" in c.claims for c in parts())
+            found["label_concat" if taken else "conditional_batch_norm"] = {}
+    if wanting("d.labels"):
+        found["acgan" if any("d.direction" in c.claims for c in parts()) else "projection"] = {}
     return found
 
 

@@ -86,6 +86,34 @@ def test_two_in_a_stage_for_one_and_in_a_slot_are_refused_by_name() -> None:
     assert all("one" in fault and "two" in fault and "leave one of them out" in fault for fault in faults)
 
 
+class JoinsTwo(Component):
+    joins = frozenset({"g.norm", "g.condition"})
+
+    def augment(self, images):
+        return images
+
+
+class ClaimsTwo(Component):
+    claims = frozenset({"g.norm", "g.condition"})
+
+    def augment(self, images):
+        return images
+
+
+def test_slots_that_are_shared_and_slots_that_are_held_alone() -> None:
+    def found(**components: Component) -> list[str]:
+        return refusals(labelled(loss=Loss(), **components), {})
+
+    assert found(a=JoinsTwo(), b=JoinsTwo()) == []
+    both = "both hold g.condition and g.norm, which have room for one each; leave one of them out"
+    assert found(a=ClaimsTwo(), b=ClaimsTwo()) == [f"a and b: {both}"]
+    assert found(a=JoinsTwo(), b=ClaimsTwo(), c=JoinsTwo()) == [f"b and a: {both}", f"b and c: {both}"]
+    taken = {"model.autoencoder": frozenset({"d.input"})}
+    assert refusals(labelled(loss=Loss()), {}, taken=taken) == []
+    one = "both hold d.input, which has room for one; leave one of them out"
+    assert refusals(labelled(loss=Loss(), p=Packs()), {}, taken=taken) == [f"model.autoencoder and p: {one}"]
+
+
 def test_needs_and_forbids_say_who_why_and_what_to_do() -> None:
     class Needs(Component):
         needs = frozenset({"labels"})

@@ -23,6 +23,7 @@ def first_spec(
     pool: Pool,
     init: Init,
     d_dropout: float,
+    g_blocks: int,
 ) -> NetworkSpec:
     """The spec of a model's settings; `d_dropout` 0 leaves D's dropout slots empty, more fills each with that rate."""
     return NetworkSpec(
@@ -37,6 +38,7 @@ def first_spec(
         tail=tail(pool),
         g_init=initialisation(init),
         d_init=initialisation(init),
+        g_blocks=g_blocks,
     )
 
 

@@ -65,6 +65,7 @@ class DCGAN(Model):
             pool=self.pool,
             init=self.init,
             d_dropout=self.d_dropout,
+            g_blocks=self.g_depth or _depth(data),
         )
 
     def generator(self, spec: NetworkSpec) -> nn.Module:

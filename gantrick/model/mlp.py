@@ -59,6 +59,7 @@ class MLP(Model):
             pool="flatten",
             init=self.init,
             d_dropout=self.d_dropout,
+            g_blocks=self.g_depth or 3,
         )
 
     def generator(self, spec: NetworkSpec) -> nn.Module:

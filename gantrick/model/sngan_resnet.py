@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from gantrick import papers
-from gantrick.layers.blocks import DiscriminatorBlock, GeneratorBlock
-from gantrick.layers.heads import Pool, count_features
+from gantrick.layers.heads import Pool
 from gantrick.layers.initialisation import Init
-from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
+from gantrick.layers.plan import check_images, first_spec, halvings, with_dropout_rate
 from gantrick.layers.resampling import Down, Up
+from gantrick.layers.resnet import Discriminator, Generator
 from gantrick.types import Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
-
-DROPOUT = (0.2, 0.5, 0.5)  # of the last three blocks, in WGAN-CT's ResNet (arXiv 1803.01541)
 
 
 @dataclass
@@ -66,6 +60,7 @@ class SNGANResNet(Model):
             pool=self.pool,
             init=self.init,
             d_dropout=self.d_dropout,
+            g_blocks=self.g_depth or halvings(data, 4),
         )
 
     def generator(self, spec: NetworkSpec) -> nn.Module:
@@ -88,48 +83,3 @@ class SNGANResNet(Model):
             widths,
             [self.down if i < halved else None for i in range(len(widths))],
         )
-
-
-class Generator(nn.Module):
-    """(B, Z) -> (B, C, H, W). `widths` are the bottom's and each block's."""
-
-    def __init__(self, spec: NetworkSpec, widths: Sequence[int], up: Up, tanh: bool):
-        super().__init__()
-        channels, height, wide = spec.data.shape
-        self.blocks, self.tanh = len(widths) - 1, tanh
-        self.bottom = (widths[0], height >> self.blocks, wide >> self.blocks)
-        self.first = nn.Linear(first_size(spec), widths[0] * self.bottom[1] * self.bottom[2])
-        self.ups = nn.ModuleList(GeneratorBlock(before, after, spec.g_norm, up) for before, after in pairwise(widths))
-        self.norm = spec.g_norm(widths[-1])
-        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
-
-    def forward(self, first: Tensor, conditions: Sequence[Tensor | None]) -> Tensor:
-        h = self.first(first).view(-1, *self.bottom)
-        for block, condition in zip(self.ups, conditions, strict=True):
-            h = block(h, condition)
-        h = self.last(F.relu(self.norm(h, conditions[-1])))
-        return torch.tanh(h) if self.tanh else h
-
-
-class Discriminator(nn.Module):
-    """(B, C, H, W) -> (B, F). `downs` says how each block halves, None where it keeps the size."""
-
-    def __init__(self, spec: NetworkSpec, widths: Sequence[int], downs: Sequence[Down | None]):
-        super().__init__()
-        channels, height, wide = spec.data.shape
-        before = [spec.d_channels or channels, *widths]
-        self.blocks = nn.ModuleList(
-            DiscriminatorBlock(before[i], widths[i], spec.d_norm, downs[i], first=i == 0) for i in range(len(widths))
-        )
-        rates = [None] * (len(widths) - len(DROPOUT)) + [*DROPOUT[-len(widths) :]]
-        self.dropouts = nn.ModuleList(nn.Identity() if rate is None else spec.d_dropout(rate) for rate in rates)
-        self.tail = spec.tail()
-        halved = sum(down is not None for down in downs)
-        self.features = count_features(self.tail, widths[-1], height >> halved, wide >> halved)
-
-    def forward(self, images: Tensor) -> Tensor:
-        h = images
-        for block, dropout in zip(self.blocks, self.dropouts, strict=True):
-            h = dropout(block(h))
-        features: Tensor = self.tail(F.relu(h))
-        return features

@@ -72,6 +72,15 @@ def test_discriminator_block(kind: str, out: int, halves: bool) -> None:
     torch.testing.assert_close(block(h), F.avg_pool2d(expected, 2) if halves else expected)
 
 
+def test_a_wide_block_has_its_last_width_inside() -> None:
+    torch.manual_seed(0)
+    block = DiscriminatorBlock(3, 5, norm("none"), wide=True).double()
+    h = torch.randn(4, 3, 4, 6, dtype=torch.float64)
+    assert block.conv1.out_channels == 5 and DiscriminatorBlock(3, 5, norm("none")).conv1.out_channels == 3
+    expected = conv(F.relu(conv(F.relu(h), block.conv1)), block.conv2) + conv(h, block.shortcut)
+    torch.testing.assert_close(block(h), expected)
+
+
 def test_first_discriminator_block_convolves_the_images_themselves() -> None:
     torch.manual_seed(0)
     block = DiscriminatorBlock(3, 5, norm("layer"), "pooled", first=True)
