@@ -194,6 +194,8 @@ def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
             with apart(gan.device, stream(judging.seed, f"metric {key}")), parallel.together():
                 with parallel.alone():
                     gan.stages.all("calibrate", gan.generator, gan.discriminator, judging.reals().images)
+                if judging.folder is not None:
+                    judging.folder.mkdir(exist_ok=True)  # the run's own folder is not made anew
                 found: Figures = metric.evaluate(judging)
             values = {name: float(value) for name, value in found.values.items()}
             protocol = json.loads(json.dumps(dict(found.protocol), default=str))  # plain: it goes into a checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from gantrick.meter import Meter
 from gantrick.recipe import Recipe, check
 from gantrick.sampling import draw
 from gantrick.step import Play
-from gantrick.types import Latents
+from gantrick.types import GantrickError, Latents
 
 Entries = Mapping[str, Mapping[str, Any]]
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.5, 0.9]}
@@ -59,7 +60,11 @@ def with_partners(loss: str, tricks: Entries) -> Entries:
     found = dict(tricks)
 
     def parts() -> list[Any]:
-        made = [registry.create("trick", name, options) for name, options in found.items()]
+        made = []
+        for key, options in found.items():
+            rest = {k: v for k, v in options.items() if k != "name"}
+            with suppress(GantrickError):  # told by whoever checks the recipe
+                made.append(registry.create("trick", str(options.get("name", key)), rest))
         return [registry.load("loss", loss), *made]
 
     def wanting(tag: str) -> bool:

@@ -246,15 +246,15 @@ def test_the_last_falls_back_to_the_furthest_that_can_be_read(tmp_path: Path) ->
     checkpoint.save_to_stay(tmp_path, state(3), None)
     assert checkpoint.latest(tmp_path, told.append)["step"] == 6 and not told
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:-200])
-    assert checkpoint.latest(tmp_path, told.append)["step"] == 5, "the best is further than the one before"
-    assert "last.pt: not a readable checkpoint" in told[0] and "going on from best.pt, of step 5" in told[0]
-    (tmp_path / "best.pt").write_bytes(b"")
-    assert checkpoint.latest(tmp_path, told.append)["step"] == 4
+    assert checkpoint.latest(tmp_path, told.append)["step"] == 4, "the best is of the middle of a step"
+    assert "last.pt: not a readable checkpoint" in told[0] and "going on from previous.pt, of step 4" in told[0]
     (tmp_path / "last.pt").unlink()
     (tmp_path / "previous.pt").unlink()
     assert checkpoint.latest(tmp_path, told.append)["step"] == 3
     assert "last.pt: there is no such checkpoint; going on from 0000003.pt, of step 3" in told[-1]
     (tmp_path / "0000003.pt").write_bytes(b"PK")
+    assert checkpoint.latest(tmp_path, told.append)["step"] == 5 and "going on from best.pt" in told[-1]
+    (tmp_path / "best.pt").write_bytes(b"")
     with pytest.raises(GantrickError, match="there is no such checkpoint"):
         checkpoint.latest(tmp_path, told.append)
 

@@ -134,7 +134,7 @@ def test_the_package_exports_what_it_says() -> None:
 
 WRONG = [
     ("trian", "gantrick: error: trian: is not a command; did you mean train?"),
-    ("zzz", "gantrick: error: zzz: is not a command; there are train, plan, list, cite, sample"),
+    ("zzz", "gantrick: error: zzz: is not a command; there are train, plan, list, cite, eval, sample, bench, fid"),
     ("train los=hinge", "gantrick train: error: los: there is no key los; did you mean loss?"),
     ("train loss=hinje", "gantrick train: error: loss=hinje: there is no loss called hinje; did you mean hinge?"),
     ("train trick=[ema,casading]", "gantrick train: error: trick=[ema,casading]: there is no trick called casading; did you mean cascading?"),
@@ -173,7 +173,7 @@ WRONG = [
     ("cite loss=hinje", "gantrick cite: error: loss=hinje: there is no loss called hinje; did you mean hinge?"),
     ("list tricks", "gantrick list: error: there is no group tricks; did you mean trick?"),
     ("list a b", "gantrick list: error: unrecognized arguments: b; gantrick list --help shows how it is called"),
-    ("sample", "gantrick sample: error: the following arguments are required: run; gantrick sample --help shows how it is called"),
+    ("sample", "gantrick sample: error: the following arguments are required: RUN; gantrick sample --help shows how it is called"),
     ("sample x --n 0", "gantrick sample: error: argument --n: must be a whole number at least 1, not 0; gantrick sample --help shows how it is called"),
     ("sample x --grid y.jpg", "gantrick sample: error: --grid y.jpg: must end in .png"),
     ("sample x --grid gone/y.png", "gantrick sample: error: gone/y.png: there is no folder gone; make it first"),
@@ -268,7 +268,11 @@ def test_hydra_tells_what_it_would_run(trainer: Trainer, tmp_path: Path, capsys:
     assert capsys.readouterr().out.startswith("# @package trick.ema\nname: ema\n")
     assert cli.main(["train", "loss=hinge", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "loss: hinge, lsgan" in text and "loss:\n  name: hinge\n" in text and "gantrick train -m" in text
+    assert (
+        "loss: dragan, gan_qp, hinge, lsgan" in text
+        and "loss:\n  name: hinge\n" in text
+        and "gantrick train -m" in text
+    )
     assert cli.main(["train", "--info", "searchpath"]) == 0
     assert not trainer.runs and not list(tmp_path.iterdir())
 
@@ -356,7 +360,7 @@ def test_list_shows_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("gantrick ", "train plan list cite sample bench fid"),
+        ("gantrick ", "train plan list cite eval sample bench fid"),
         ("gantrick tr", "train"),
         ("/opt/train/bin/gantrick train loss=hin", "loss=hinge"),
         ("gantrick plan trick=ema trick.ema.dec", "trick.ema.decay="),

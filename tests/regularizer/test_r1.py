@@ -12,6 +12,7 @@ from playing import Game, recipe
 from torch import Tensor, nn
 
 from gantrick import registry
+from gantrick.layers.heads import Direction
 from gantrick.regularizer.r1 import R1
 from gantrick.stages import Arrangement, Component
 from gantrick.types import Judged
@@ -109,7 +110,7 @@ def test_through_the_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
     for trick in ({}, {"doubling": {}}):
         game = Game(recipe("wgan", {"r1": {"weight": 6.0}}, trick, MLP, RING))
         game.gan.discriminator.body = nn.Flatten()
-        game.gan.discriminator.head = head = nn.Linear(2, 1)
+        game.gan.discriminator.head = head = Direction(2)
         with torch.no_grad():
             head.weight.copy_(torch.tensor([[0.6, -0.7]]))
         record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
