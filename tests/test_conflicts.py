@@ -111,7 +111,7 @@ def test_some_pairs(loss: str, pair: tuple) -> None:
     the_order_does_not_matter(loss, pair)
 
 
-@pytest.mark.slow
+@pytest.mark.product
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("entry", ENTRIES, ids=name)
 def test_every_pair(loss: str, entry: tuple) -> None:
