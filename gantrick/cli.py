@@ -217,6 +217,47 @@ def _words_of(protocol: Any) -> str:
     return ", ".join([*said, f"protocol {protocol.get('fingerprint', 'unknown')}"])
 
 
+def compare(words: list[str]) -> int:
+    """set runs side by side: gantrick compare runs/sweep-… --csv table.csv"""
+    parser = _Parser("gantrick compare", description="Runs that differ in nothing but their seed share a row.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
+    for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
+        parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
+    arguments = parser.parse_args(words)
+    for path in filter(None, (arguments.csv, arguments.json, arguments.latex)):
+        if not path.absolute().parent.is_dir():
+            raise Refused(f"{path}: there is no folder {path.parent}; make it first")
+    import json
+
+    from gantrick.analysis import compare as side
+
+    runs = side.read([path.expanduser() for path in arguments.runs], lambda sentence: _warn("compare", sentence))
+    if not runs:
+        raise Refused("none of these is a run; name run folders or a sweep under runs/")
+    made = side.table(runs)
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    for number, column in enumerate(made.columns):
+        numeric = number > made.columns.index("runs")
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in made.rows:
+        shown.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(shown)
+    print(
+        f"best and last: the mean over seeds ± its {side.CONFIDENCE:.0%} interval (Student's t)", *made.notes, sep="\n"
+    )
+    if arguments.csv:
+        arguments.csv.write_text(side.as_csv(made), encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(made.numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if arguments.latex:
+        arguments.latex.write_text(side.as_latex(made), encoding="utf-8")
+    return 0
+
+
 def bench(words: list[str]) -> int:
     """measure how fast a run with these overrides trains on this machine (none: SNGAN on CIFAR-10)"""
     recipe = _recipe("bench", words or ["experiment=sngan_cifar10"])
@@ -285,6 +326,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "cite": cite,
     "eval": eval_,
     "sample": sample,
+    "compare": compare,
     "bench": bench,
     "fid": fid,
 }

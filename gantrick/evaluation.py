@@ -120,6 +120,8 @@ class Judging:
     @torch.no_grad()
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Σ_k λ_k s_k of images as data, uint8 (B, C, H, W) or points (B, D): (B,), D in evaluation mode."""
+        if labels is None and "d.labels" in self.gan.assembly.tags:
+            raise GantrickError("D scores images with their labels, and this figure has none; leave it to other runs")
         with evaluating(self.gan.discriminator):
             x = to_float(images.to(self.device))
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights

@@ -127,8 +127,10 @@ def draw_mixture(
     """Batches of a mixture, as `draw` gives them: each sample is of GAN k with probability shares_k / Σ shares.
 
     Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
-    nothing.
+    nothing. Raises GantrickError where only some of them are conditional.
     """
+    if len({gan.conditional for gan in gans}) > 1:
+        raise GantrickError("a mixture: some of the runs are conditional and some are not; mix runs of one kind")
     shares_of = torch.tensor(shares, dtype=torch.float64)
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
