@@ -51,3 +51,19 @@ IMPROVED = Paper(
     "1606.03498",
     "Advances in Neural Information Processing Systems",
 )
+
+EBGAN = Paper(
+    "zhao2017energy",
+    "Energy-based Generative Adversarial Network",
+    "Zhao, Junbo and Mathieu, Michael and LeCun, Yann",
+    2017,
+    "1609.03126",
+    "International Conference on Learning Representations",
+)
+BEGAN = Paper(
+    "berthelot2017began",
+    "BEGAN: Boundary Equilibrium Generative Adversarial Networks",
+    "David Berthelot and Thomas Schumm and Luke Metz",
+    2017,
+    "1703.10717",
+)

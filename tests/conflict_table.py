@@ -21,17 +21,32 @@ REFUSED: list[Row] = [
     ("regularizer.weight_clip", SN, {f"{SN}.network": "both"}, "both includes D; with G alone there is no conflict"),
     *(
         ("loss." + loss, "trick.label_smoothing", {}, "relativistic and quadratic scores have no labels to smooth")
-        for loss in ("ragan", "ralsgan", "rahinge", "rpgan", "gan_qp", "o_gan", "multi_hinge")
+        for loss in ("ragan", "ralsgan", "rahinge", "rpgan", "gan_qp", "o_gan", "multi_hinge", "ebgan", "began")
     ),
     *(
         ("loss." + loss, "trick.label_flipping", {}, "nor any to turn round: for cross entropy and LSGAN alone")
-        for loss in ("wgan", "hinge", "ragan", "ralsgan", "rahinge", "rpgan", "gan_qp", "o_gan", "multi_hinge")
+        for loss in (
+            "wgan",
+            "hinge",
+            "ragan",
+            "ralsgan",
+            "rahinge",
+            "rpgan",
+            "gan_qp",
+            "o_gan",
+            "multi_hinge",
+            "ebgan",
+            "began",
+        )
     ),
     *(
         ("loss." + loss, "trick.experience_replay", {}, "section 11: replay conflicts with losses of pairs")
         for loss in ("rpgan", "gan_qp", "o_gan")
     ),
-    ("loss.o_gan", "trick.cascading", {}, "section 11: no cascade on the code"),
+    *(
+        ("loss." + loss, "trick.cascading", {}, "section 11: no cascade on a code, nor on an energy")
+        for loss in ("o_gan", "ebgan", "began")
+    ),
     ("loss.o_gan", "trick.pacgan", {}, "a code is compared with the z of its sample, and a pack has several"),
     *(
         ("regularizer." + name, "trick.minibatch_discrimination", {}, "section 11: gradients of samples, coupled in D")
@@ -66,7 +81,7 @@ REFUSED: list[Row] = [
     ),
     *(
         ("loss." + loss, "trick.projection", {}, "no projection on a code or on class margins")
-        for loss in ("o_gan", "multi_hinge")
+        for loss in ("o_gan", "multi_hinge", "ebgan", "began")
     ),
     ("loss.multi_hinge", "trick.cascading", {}, "its scores are margins between logits, not directions"),
     *(

@@ -34,6 +34,8 @@ def recipe(
 
     partners: a trick that needs labels in the other player is given one that brings them there.
     """
+    energy = "d.energy" in registry.load("loss", loss).needs if loss in registry.names("loss") else False
+    body = {"name": "autoencoder" if energy else "dcgan", "g_width": 4, "d_width": 4, "z_size": 6}
     trick = with_partners(loss, trick or {}) if partners else trick
     named = {
         "regularizer": {k: {"name": k, **v} for k, v in (regularizer or {}).items()},
@@ -41,7 +43,7 @@ def recipe(
     }
     return check(
         {
-            "model": {"name": "dcgan", "g_width": 4, "d_width": 4, "z_size": 6, **(model or {})},
+            "model": {**body, **(model or {})},
             "loss": {"name": loss},
             "dataset": dict(dataset or {"name": "digits", "size": 8}),
             "metric": {},
@@ -79,7 +81,8 @@ def with_partners(loss: str, tricks: Entries) -> Entries:
             taken = any("g.norm" in c.claims for c in parts())
             found["label_concat" if taken else "conditional_batch_norm"] = {}
     if wanting("d.labels"):
-        found["acgan" if any("d.direction" in c.claims for c in parts()) else "projection"] = {}
+        taken = any("d.direction" in c.claims or "d.energy" in c.needs for c in parts())
+        found["acgan" if taken else "projection"] = {}
     return found
 
 

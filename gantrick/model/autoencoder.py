@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantrick import papers
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
@@ -36,13 +37,7 @@ class Autoencoder(Model):
     and where a trick adds to the features that a head would read.
     """
 
-    paper: ClassVar[Paper] = Paper(
-        "berthelot2017began",
-        "BEGAN: Boundary Equilibrium Generative Adversarial Networks",
-        "David Berthelot and Thomas Schumm and Luke Metz",
-        2017,
-        "1703.10717",
-    )
+    paper: ClassVar[Paper] = papers.BEGAN
     auto_norms: ClassVar[tuple[str, str, str]] = ("none", "none", "none")
     claims: ClassVar[frozenset[str]] = frozenset({"d.head", "d.direction"})
     provides: ClassVar[frozenset[str]] = frozenset({"d.energy"})

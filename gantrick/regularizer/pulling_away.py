@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gantrick import parallel
+from gantrick import papers, parallel
 from gantrick.stages import Component
-from gantrick.types import Count, NonNegative, Paper, PenaltyInputs
+from gantrick.types import Count, NonNegative, PenaltyInputs
 
 
 class PullingAway(Component):
@@ -17,14 +17,7 @@ class PullingAway(Component):
     2.4.
     """
 
-    paper = Paper(
-        "zhao2017energy",
-        "Energy-based Generative Adversarial Network",
-        "Zhao, Junbo and Mathieu, Michael and LeCun, Yann",
-        2017,
-        "1609.03126",
-        "International Conference on Learning Representations",
-    )
+    paper = papers.EBGAN
     neutral = {"weight": 0.0}
 
     def __init__(self, weight: NonNegative = 0.1, interval: Count = 1):
