@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantrick.layers.heads import Direction
@@ -44,3 +45,38 @@ class CascadingHead(nn.Module):
                 along = projection / (w.square().sum(-1) + self.epsilon)
                 rest = rest - (torch.outer(along, w) if w.ndim == 1 else along[:, None] * w)
         return torch.stack(scores, 1)
+
+
+class CascadingClassifier(nn.Module):
+    """The same for K classes: l_ik = ⟨v_i^k, w_ik⟩ + b_ik;  v_{i+1}^k = v_i^k − (⟨v_i^k, w_ik⟩ / ‖w_ik‖²) w_ik.
+
+    Features (B, F) -> logits (B, N, K), N cascades of which each class has its own; N = 1 is a linear layer. Train on
+    the mean over i of CE(l_i, y), predict by the mean of softmax(l_i) (`loss`, `probabilities`). The article tried such
+    a head in an ordinary classifier and gives no formula; this is the project's reading of it.
+    """
+
+    def __init__(self, features: int, classes: int, cascades: int = 4, epsilon: float = 1e-12):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(cascades, classes, features))
+        self.bias = nn.Parameter(torch.zeros(cascades, classes))
+        nn.init.kaiming_uniform_(self.weight.view(-1, features), a=5**0.5)  # as torch draws a linear layer's
+        self.epsilon = epsilon
+
+    def forward(self, features: Tensor) -> Tensor:
+        rest = features.float()[:, None].expand(-1, self.weight.shape[1], -1)
+        logits = []
+        for w, bias in zip(self.weight.float(), self.bias, strict=True):
+            projection = (rest * w).sum(2)
+            logits.append(projection + bias)
+            rest = rest - (projection / (w.square().sum(1) + self.epsilon))[..., None] * w
+        return torch.stack(logits, 1)
+
+    @staticmethod
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over cascades and samples of the cross entropy: a scalar."""
+        return F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]))
+
+    @staticmethod
+    def probabilities(logits: Tensor) -> Tensor:
+        """(B, N, K) -> (B, K)."""
+        return logits.softmax(2).mean(1)

@@ -11,7 +11,7 @@ from judging import F64
 from playing import Game, recipe
 from torch import nn
 
-from gantrick.layers.cascade import CascadingHead
+from gantrick.layers.cascade import CascadingClassifier, CascadingHead
 from gantrick.layers.spectral_norm import spectral_norm
 from gantrick.trick.cascading import Cascading
 from gantrick.types import ConfigError
@@ -209,3 +209,22 @@ def test_directions_begin_unlike() -> None:
     rows = [d.weight.detach() for d in head.directions]
     cosines = [float(nn.functional.cosine_similarity(a, b)) for i, a in enumerate(rows) for b in rows[:i]]
     assert max(map(abs, cosines)) < 0.9
+
+
+def test_the_head_of_a_classifier_is_a_cascade_for_each_class() -> None:
+    torch.manual_seed(0)
+    head, v = CascadingClassifier(7, 3, cascades=4).double(), torch.randn(5, 7, dtype=torch.float64)
+    logits = head(v)
+    w, b = head.weight.detach().numpy(), head.bias.detach().numpy()
+    for n in range(5):
+        for k in range(3):
+            rest = v[n].numpy()
+            for i in range(4):
+                along = rest @ w[i, k]
+                assert logits[n, i, k].item() == pytest.approx(along + b[i, k], rel=1e-4, abs=1e-5)
+                rest = rest - along / (w[i, k] @ w[i, k]) * w[i, k]
+                assert rest @ w[i, k] == pytest.approx(0, abs=1e-9)
+    y = torch.tensor([0, 1, 2, 2, 1])
+    expected = np.mean([torch.nn.functional.cross_entropy(logits[:, i], y).item() for i in range(4)])
+    assert CascadingClassifier.loss(logits, y).item() == pytest.approx(expected)
+    torch.testing.assert_close(CascadingClassifier.probabilities(logits).sum(1), torch.ones(5, dtype=logits.dtype))
