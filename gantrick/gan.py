@@ -180,7 +180,8 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     if faults or spec is None:
         raise ConfigError(*faults)
     stages = Arrangement(components)
-    spec = stages.chain("build", replace(spec, notes=(*notes, *spec.notes)))
+    z_size = spec.z_size + sum(component.z_entries for component in components.values())
+    spec = stages.chain("build", replace(spec, z_size=z_size, notes=(*notes, *spec.notes)))
     return Assembly(recipe, dataset, model, metrics, stages, facts, spec)
 
 

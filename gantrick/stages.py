@@ -141,6 +141,7 @@ class Component(nn.Module):
     forbids: Mapping[str, Forbidden] = {}
     avoids: frozenset[str] = frozenset()
     weight: float = 1.0  # of its penalty term
+    z_entries: int = 0  # entries of z that it adds for itself, at the end; every `build` sees all of z
     interval: int = 1  # a lazy penalty acts every so many steps, times the interval
 
     def __init__(self) -> None:

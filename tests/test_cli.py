@@ -269,7 +269,7 @@ def test_hydra_tells_what_it_would_run(trainer: Trainer, tmp_path: Path, capsys:
     assert cli.main(["train", "loss=hinge", "--help"]) == 0
     text = capsys.readouterr().out
     assert (
-        "loss: dragan, gan_qp, hinge, lsgan" in text
+        "loss: began, dragan, ebgan, gan_qp, hinge, lsgan" in text
         and "loss:\n  name: hinge\n" in text
         and "gantrick train -m" in text
     )

@@ -45,7 +45,7 @@ class Infogan(Component):
         self.categorical = [10] if categorical is None else list(categorical)
         self.continuous, self.weight, self.continuous_weight = continuous, weight, continuous_weight
         self.hidden = hidden
-        self.codes = sum(self.categorical) + continuous
+        self.codes = self.z_entries = sum(self.categorical) + continuous
         if not self.codes:
             raise ConfigError("categorical: there are no codes at all; give categorical=[10], or continuous=2")
         self._uniform = False
@@ -59,7 +59,7 @@ class Infogan(Component):
             ),
         }
         told = f"z: {self.codes} more entries, codes of kinds {self.categorical} and {self.continuous} continuous"
-        return spec.but(told, z_size=spec.z_size + self.codes, d_heads=heads)
+        return spec.but(told, d_heads=heads)
 
     def sample_latents(self, latents: Latents) -> Latents:
         """The codes are made of the noise in their places, so that they come from the stream of the latents."""
