@@ -353,6 +353,7 @@ def curve(found: Sequence[Assessed], path: Path) -> bool:
             text = "none" if threshold is None else f"{threshold:g}"
             axes.annotate(text, (recall, precision), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axes.set(xlabel="recall", ylabel="precision", title="along the truncation |z| ≤ t")
+    axes.margins(0.12)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
