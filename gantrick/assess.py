@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from gantrick import config, parallel, registry
+from gantrick.analysis.compare import jobs_of
 from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
 from gantrick.protocol import protocol
 from gantrick.recipe import Part, Recipe, recorded
@@ -74,7 +75,8 @@ def request(words: Sequence[str]) -> Request:
     for word in words:
         key, sign, text = word.partition("=")
         if not sign or Path(os.path.expanduser(word)).is_dir():
-            runs += _jobs(Path(os.path.expanduser(word)))
+            folder = Path(os.path.expanduser(word))
+            runs += jobs_of(folder) or [folder]
         elif key.startswith("metric."):
             options[key] = _value(key, text, faults)
         elif key in KEYS:
@@ -123,14 +125,6 @@ def request(words: Sequence[str]) -> Request:
     if faults:
         raise ConfigError(*faults)
     return Request(tuple(runs), options=options, **made)
-
-
-def _jobs(folder: Path) -> list[Path]:
-    """A sweep's jobs by their numbers, or the run itself."""
-    if (folder / "config.yaml").is_file() or not folder.is_dir():
-        return [folder]
-    jobs = [file.parent for file in folder.glob("*/config.yaml")]
-    return sorted(jobs, key=lambda job: (len(job.name), job.name)) or [folder]
 
 
 def _value(key: str, text: str, faults: list[str]) -> Any:

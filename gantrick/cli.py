@@ -106,9 +106,7 @@ def sample(words: list[str]) -> int:
         path = getattr(arguments, flag)
         if path is not None and path.suffix != suffix:
             raise Refused(f"--{flag} {path}: must end in {suffix}")
-    for path in filter(None, (arguments.grid, arguments.npz, arguments.folder)):
-        if not path.absolute().parent.is_dir():
-            raise Refused(f"{path}: there is no folder {path.parent}; make it first")
+    _has_place(arguments.grid, arguments.npz, arguments.folder)
     if arguments.checkpoint not in ("best", "last") and not arguments.checkpoint.isdecimal():
         raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
     if arguments.label is not None and len(arguments.runs) > 1:
@@ -224,9 +222,7 @@ def compare(words: list[str]) -> int:
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
     arguments = parser.parse_args(words)
-    for path in filter(None, (arguments.csv, arguments.json, arguments.latex)):
-        if not path.absolute().parent.is_dir():
-            raise Refused(f"{path}: there is no folder {path.parent}; make it first")
+    _has_place(arguments.csv, arguments.json, arguments.latex)
     import json
 
     from gantrick.analysis import compare as side
@@ -408,6 +404,13 @@ def _suggest(word: str, known: Any) -> str:
 
 def _warn(command: str, sentence: str) -> None:
     print(f"gantrick {command}: warning: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _has_place(*paths: Path | None) -> None:
+    """Raises Refused where the folder of a file that is to be written is not there."""
+    for path in filter(None, paths):
+        if not path.absolute().parent.is_dir():
+            raise Refused(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def _positive(text: str) -> float:

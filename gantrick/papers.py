@@ -67,3 +67,10 @@ BEGAN = Paper(
     2017,
     "1703.10717",
 )
+LAYERWISE = Paper(
+    "su2019layerwise",
+    "Layer-wise learning rates and free gradients (in Chinese)",
+    "Su, Jianlin",
+    2019,
+    url="https://kexue.fm/archives/6418",
+)

@@ -96,17 +96,22 @@ def read(folders: Iterable[Path], tell: Callable[[str], object] = lambda sentenc
     """The runs in these folders, sweeps for their jobs. What cannot be read is told, one sentence each."""
     found = []
     for folder in folders:
-        jobs = [folder]
-        if not (folder / "config.yaml").is_file():
-            jobs = sorted((f.parent for f in folder.glob("*/config.yaml")), key=lambda job: (len(job.name), job.name))
-            if not jobs:
-                tell(f"{folder}: neither a run nor a sweep, it has no config.yaml; it is left out")
+        jobs = jobs_of(folder)
+        if not jobs:
+            tell(f"{folder}: neither a run nor a sweep, it has no config.yaml; it is left out")
         for job in jobs:
             try:
                 found.append(_run(job))
             except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
                 tell(f"{job}: cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); it is left out")
     return found
+
+
+def jobs_of(folder: Path) -> list[Path]:
+    """A run itself, a sweep's jobs by their numbers, or none."""
+    if (folder / "config.yaml").is_file():
+        return [folder]
+    return sorted((file.parent for file in folder.glob("*/config.yaml")), key=lambda job: (len(job.name), job.name))
 
 
 def _run(folder: Path) -> Run:

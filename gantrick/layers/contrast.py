@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantrick import parallel
+from gantrick.types import Judged, NetworkSpec
 
 
 class Embedded(nn.Module):
@@ -25,6 +25,14 @@ class Embedded(nn.Module):
         return torch.cat([h, h @ F.normalize(self.proxies.weight, dim=1).T], 1)
 
 
+def compared(spec: NetworkSpec, name: str, size: int) -> NetworkSpec:
+    """The spec whose D gives such an embedding as `extra[name]`."""
+    classes = spec.data.classes
+    assert classes is not None
+    heads = {**spec.d_heads, name: lambda features: Embedded(features, size, classes)}
+    return spec.but(f"D: embeddings of images and of {classes} classes, compared", d_heads=heads)
+
+
 @dataclass(frozen=True)
 class Similarities:
     """Of this process's samples: own, the cosine to their class's proxy (b,); others, the cosines to the samples of the
@@ -37,9 +45,10 @@ class Similarities:
     itself: Tensor
 
     @classmethod
-    def of(cls, extra: Mapping[str, Tensor], name: str, labels: Tensor | None, classes: int) -> Similarities:
+    def of(cls, judged: Judged, name: str, size: int) -> Similarities:
+        labels, said = judged.batch.labels, judged.output.extra[name]
         assert labels is not None
-        h, to_proxies = extra[name][:, :-classes], extra[name][:, -classes:]
+        h, to_proxies = said[:, :size], said[:, size:]
         whole, all_labels = parallel.gather(h), parallel.gather(labels)
         places = torch.arange(len(h), device=h.device) + parallel.rank() * len(h)
         itself = F.one_hot(places, len(whole)).bool()

@@ -3,9 +3,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gantrick.layers.contrast import Embedded, Similarities
+from gantrick.layers.contrast import Similarities, compared
 from gantrick.stages import Component
-from gantrick.types import Batch, Count, DiscriminatorOutput, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive
+from gantrick.types import Count, Judged, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive
 
 HEAD = "contragan"
 
@@ -33,23 +33,19 @@ class Contragan(Component):
     def __init__(self, weight: NonNegative = 1.0, temperature: Positive = 1.0, size: Count = 512):
         super().__init__()
         self.weight, self.temperature, self.size = weight, temperature, size
-        self._classes = 0
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
-        assert spec.data.classes is not None
-        classes = self._classes = spec.data.classes
-        heads = {**spec.d_heads, HEAD: lambda features: Embedded(features, self.size, classes)}
-        return spec.but(f"D: embeddings of images and of {classes} classes, compared", d_heads=heads)
+        return compared(spec, HEAD, self.size)
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         assert inputs.real is not None
-        return self._contrast(inputs.real.output, inputs.real.batch)
+        return self._contrast(inputs.real)
 
     def g_penalty(self, inputs: PenaltyInputs) -> Tensor:
-        return self._contrast(inputs.fake.output, inputs.fake.batch)
+        return self._contrast(inputs.fake)
 
-    def _contrast(self, output: DiscriminatorOutput, batch: Batch) -> Tensor:
-        s = Similarities.of(output.extra, HEAD, batch.labels, self._classes)
+    def _contrast(self, judged: Judged) -> Tensor:
+        s = Similarities.of(judged, HEAD, self.size)
         own, others = s.own[:, None] / self.temperature, s.others / self.temperature
         never = torch.full_like(others, -torch.inf)
         above = torch.cat([own, torch.where(s.alike & ~s.itself, others, never)], 1).logsumexp(1)

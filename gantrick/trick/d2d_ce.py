@@ -3,13 +3,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gantrick.layers.contrast import Embedded, Similarities
+from gantrick.layers.contrast import Similarities, compared
 from gantrick.stages import Component
 from gantrick.types import (
-    Batch,
     Count,
-    DiscriminatorOutput,
     Fraction,
+    Judged,
     NetworkSpec,
     NonNegative,
     Paper,
@@ -52,23 +51,19 @@ class D2DCE(Component):
         super().__init__()
         self.weight, self.temperature, self.size = weight, temperature, size
         self.m_p, self.m_n = m_p, 1 - m_p if m_n is None else m_n
-        self._classes = 0
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
-        assert spec.data.classes is not None
-        classes = self._classes = spec.data.classes
-        heads = {**spec.d_heads, HEAD: lambda features: Embedded(features, self.size, classes)}
-        return spec.but(f"D: embeddings of images and of {classes} classes, compared", d_heads=heads)
+        return compared(spec, HEAD, self.size)
 
     def d_penalty(self, inputs: PenaltyInputs) -> Tensor:
         assert inputs.real is not None
-        return self._error(inputs.real.output, inputs.real.batch)
+        return self._error(inputs.real)
 
     def g_penalty(self, inputs: PenaltyInputs) -> Tensor:
-        return self._error(inputs.fake.output, inputs.fake.batch)
+        return self._error(inputs.fake)
 
-    def _error(self, output: DiscriminatorOutput, batch: Batch) -> Tensor:
-        s = Similarities.of(output.extra, HEAD, batch.labels, self._classes)
+    def _error(self, judged: Judged) -> Tensor:
+        s = Similarities.of(judged, HEAD, self.size)
         positive = (s.own - self.m_p).clamp(max=0)[:, None] / self.temperature
         negative = (s.others - self.m_n).clamp(min=0) / self.temperature
         negative = torch.where(s.alike, torch.full_like(negative, -torch.inf), negative)

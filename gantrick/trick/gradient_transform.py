@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gantrick import papers
 from gantrick.stages import Component
-from gantrick.types import ConfigError, Paper, Player
+from gantrick.types import ConfigError, Player
 
 Transform = Callable[[Tensor, float], Tensor]
 TRANSFORMS: Mapping[str, Transform] = {
@@ -31,13 +32,7 @@ class GradientTransform(Component):
     '+trick.gradient_transform.rules={discriminator.*: norm 1}'. Raises ConfigError. Source: Su 2019.
     """
 
-    paper = Paper(
-        "su2019layerwise",
-        "Layer-wise learning rates and free gradients (in Chinese)",
-        "Su, Jianlin",
-        2019,
-        url="https://kexue.fm/archives/6418",
-    )
+    paper = papers.LAYERWISE
     neutral: ClassVar[Mapping[str, Any] | None] = {"rules": {}}
     exercise: ClassVar[Mapping[str, Any]] = {"rules": {"discriminator.*": "scale 0.1", "generator.*": "sign 0.01"}}
 

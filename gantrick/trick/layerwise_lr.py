@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from gantrick import papers
 from gantrick.stages import Component
-from gantrick.types import ConfigError, NonNegative, Paper, Player
+from gantrick.types import ConfigError, NonNegative, Player
 
 
 class LayerwiseLr(Component):
@@ -20,13 +21,7 @@ class LayerwiseLr(Component):
     pattern that names nothing. Source: Su 2019.
     """
 
-    paper = Paper(
-        "su2019layerwise",
-        "Layer-wise learning rates and free gradients (in Chinese)",
-        "Su, Jianlin",
-        2019,
-        url="https://kexue.fm/archives/6418",
-    )
+    paper = papers.LAYERWISE
     neutral: ClassVar[Mapping[str, Any] | None] = {"rates": {}}
     exercise: ClassVar[Mapping[str, Any]] = {"rates": {"discriminator.*": 0.1}}
 

@@ -33,8 +33,7 @@ def test_the_formula(temperature: float) -> None:
         a = np.exp(h[i] @ e[y[i]] / temperature)
         b = {k: np.exp(h[i] @ h[k] / temperature) for k in range(B) if k != i}
         total -= np.log((a + sum(v for k, v in b.items() if y[k] == y[i])) / (a + sum(b.values())))
-    trick = Contragan(temperature=temperature)
-    trick._classes = CLASSES
+    trick = Contragan(temperature=temperature, size=SIZE)
     none: dict = {"critic": None, "generate": None, "score_weights": torch.ones(1), "step": 0}
     for inputs, act in (
         (PenaltyInputs("discriminator", batch, judged(1)[0], **none), trick.d_penalty),

@@ -26,8 +26,7 @@ def test_the_formula(m_p: float, m_n: float | None) -> None:
         a = np.exp(min(0, h[i] @ e[y[i]] - m_p) / t)
         b = sum(np.exp(max(0, h[i] @ h[j] - below) / t) for j in range(B) if y[j] != y[i])
         total -= np.log(a / (a + b))
-    trick = D2DCE(temperature=t, m_p=m_p, m_n=m_n)
-    trick._classes = CLASSES
+    trick = D2DCE(temperature=t, m_p=m_p, m_n=m_n, size=SIZE)
     batch = Judged(Batch(zero, labels), zero, DiscriminatorOutput(zero, zero, {HEAD: head(features)}))
     assert trick.d_penalty(PenaltyInputs("discriminator", batch, batch, **NONE)).item() == pytest.approx(total / B)
     assert trick.g_penalty(PenaltyInputs("generator", None, batch, **NONE)).item() == pytest.approx(total / B)
@@ -35,8 +34,7 @@ def test_the_formula(m_p: float, m_n: float | None) -> None:
 
 def test_what_is_easy_has_no_pull() -> None:
     """A sample on its own proxy and far from all others: its positive's gradient is zero."""
-    trick = D2DCE(m_p=0.5)
-    trick._classes = 2
+    trick = D2DCE(m_p=0.5, size=2)
     own = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
     proxies = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     said = torch.cat([own, own @ proxies.T], 1)
