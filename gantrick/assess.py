@@ -185,7 +185,7 @@ class Assessor:
         for run, which in opened:
             for threshold in self.asked.truncations:
                 trained = self._open(run, which, threshold)
-                judging = self._judging(trained)
+                judging = self._judging(trained, threshold)
                 taken = take(self._metrics_of(trained, judging), judging)
                 found = Assessed((run,), which, trained.step, threshold, taken)
                 self._record(found)
@@ -201,7 +201,7 @@ class Assessor:
             ]
             if unlike:
                 raise ConfigError(f"mixture: {unlike[0]} is of other data than {first.path}; mix runs of one data set")
-            base = self._judging(first)
+            base = self._judging(first, threshold)
             judging = JudgingMixture(**{**vars(base), "folder": None}, gans=[part.gan for part in parts], shares=shares)
             told: object = [round(share / sum(shares), 6) for share in shares]
             if self.asked.by_mode:
@@ -236,7 +236,7 @@ class Assessor:
     def _seed(self, recipe: Recipe) -> int:
         return recipe.settings.seed if self.asked.seed is None else self.asked.seed
 
-    def _judging(self, trained: Trained) -> Judging:
+    def _judging(self, trained: Trained, threshold: float | None = None) -> Judging:
         recipe = trained.recipe
         key = json.dumps(recipe.resolved["dataset"], sort_keys=True, default=str)
         if key not in self._data:
@@ -256,10 +256,20 @@ class Assessor:
             pictures,
             self.asked.weights,
             recipe.settings.eval_samples if self.asked.protocol == "training" else None,
-            cache,
+            ways=self._ways(threshold),
+            cache=cache,
             beat=self.beat,
             tell=self.tell,
         )
+
+    def _ways(self, threshold: float | None) -> dict[str, Any]:
+        """How the request changes the drawing, named as the parts of a run are: it belongs to a figure's protocol."""
+        ways: dict[str, Any] = {}
+        if threshold is not None:
+            ways["truncate"] = {"trick.truncation": {"threshold": threshold, "how": "resample"}}
+        if self.asked.standing:
+            ways["standing_statistics"] = self.asked.standing
+        return ways
 
     def _metrics_of(self, trained: Trained, judging: Judging) -> dict[str, Metric]:
         """The metrics asked for, ready. Raises ConfigError where one does not fit the data, or cannot be had."""

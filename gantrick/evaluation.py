@@ -42,6 +42,7 @@ class Reals:
 class Judging:
     """A generator under judgement; see `types.Evaluation`. Its latents are those of the run's seed, whoever asks.
 
+    ways: what a protocol says of drawing beside what the run's own parts do to it, or in place of that.
     limit: no more fakes than these, whatever a metric wants. beat: told with each batch how many fakes there are, and
     of how many. tell: takes a warning.
     """
@@ -53,6 +54,7 @@ class Judging:
     folder: Path | None = None
     drawn_by: Weights | None = None
     limit: int | None = None
+    ways: Mapping[str, Any] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
     held: dict[Any, Any] = field(default_factory=dict)
     beat: Callable[[int, int], object] = _nothing
@@ -75,7 +77,8 @@ class Judging:
         """The generator's weights, and the components with their settings by stage of drawing, where there are any."""
         options = {part.label: dict(part.options) for part in self.gan.assembly.recipe.parts}
         found = {stage: {c.label: options.get(c.label, {}) for c in self.gan.stages[stage]} for stage in DRAWING}
-        return {"generator": self.weights} | {stage: acting for stage, acting in found.items() if acting}
+        acting = {stage: parts for stage, parts in found.items() if parts}
+        return {"generator": self.weights, **acting, **self.ways}
 
     def fakes(
         self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None

@@ -89,6 +89,17 @@ def test_the_seed_and_the_weights_are_asked_for(runs: list[Path]) -> None:
     assert figures(*words, "truncation=0.3") != plain
 
 
+def test_what_changes_the_drawing_is_in_the_protocol(runs: list[Path]) -> None:
+    """Figures of several truncations, or of standing statistics, have protocols of their own."""
+    words = [str(runs[0]), "checkpoint=last", "metric.fid.samples=50"]
+    found = list(Assessor(request([*words, "truncation=0.3,0.6,none"])))
+    found += Assessor(request([*words, "standing_statistics=2"]))
+    protocols = [each.taken.protocols[NAME] for each in found]
+    assert len({protocol["fingerprint"] for protocol in protocols}) == 4
+    assert protocols[0]["truncate"]["trick.truncation"]["threshold"] == 0.3 and "truncate" not in protocols[2]
+    assert protocols[3]["standing_statistics"] == 2
+
+
 def test_a_mixture_is_drawn_in_its_shares(runs: list[Path]) -> None:
     gans = [sampling.load(folder, "last").gan for folder in runs]
     before = None
