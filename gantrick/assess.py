@@ -17,6 +17,7 @@ import yaml
 from gantrick import config, parallel, registry
 from gantrick.analysis.compare import jobs_of
 from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
+from gantrick.gan import unfit
 from gantrick.protocol import protocol
 from gantrick.recipe import Part, Recipe, recorded
 from gantrick.sampling import Trained, Weights, load, stand
@@ -302,7 +303,7 @@ class Assessor:
         made: dict[str, Metric] = {}
         for part in recorded(trained.path, {"metric": entries}).metrics:
             made[part.key] = self._metric(part)
-            faults += made[part.key].check(judging.dataset)
+            faults += unfit(part.label, made[part.key], judging.dataset, trained.gan.assembly.tags)
         if faults:
             raise ConfigError(*faults)
         for metric in made.values():

@@ -129,8 +129,7 @@ def draw_mixture(
     Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
     nothing. Raises GantrickError where only some of them are conditional.
     """
-    if len({gan.conditional for gan in gans}) > 1:
-        raise GantrickError("a mixture: some of the runs are conditional and some are not; mix runs of one kind")
+    _of_one_kind(gans)
     shares_of = torch.tensor(shares, dtype=torch.float64)
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
@@ -145,8 +144,7 @@ def draw_mixture(
         order = torch.argsort(part, stable=True)  # of the places, by GAN
         rows = torch.cat([piece for piece in pieces if len(piece)])
         rows = rows[torch.argsort(order).to(rows.device)]
-        images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
-        yield through(images, labels[:, 0].long() if labels.shape[1] else None)
+        yield through(*_unpacked(rows, shape))
 
 
 @torch.no_grad()
@@ -163,8 +161,11 @@ def draw_by_mode(
     """Batches in which each mode has its even share, drawn from the GAN that finds it most often.
 
     mode_of: samples -> their modes (b,), −1 for none. Which GAN is best at a mode is decided on `PROBE` samples for
-    each; a mode that none of them finds has no share. Raises GantrickError where none is found at all.
+    each; a mode that none of them finds has no share. Raises GantrickError where none is found at all, and where only
+    some of the GANs are conditional.
     """
+    _of_one_kind(gans)
+    shape = gans[0].spec.data.shape
     found = torch.zeros(len(gans), modes)
     for k, gan in enumerate(gans):
         for images in draw(gan, PROBE * modes, stream(seed, f"probe {k}"), batch_size, weights):
@@ -180,24 +181,35 @@ def draw_by_mode(
             own = [mode for mode, due in left.items() if due and best[mode] == k]
             if not own:
                 continue
-            for images in draw(gan, batch_size, stream(seed, f"by mode {k} {round_}"), batch_size, weights):
+            for rows in draw(gan, batch_size, stream(seed, f"by mode {k} {round_}"), batch_size, weights, _packed):
+                images, labels = _unpacked(rows, shape)
                 kept = []
                 for row, mode in enumerate(mode_of(images).tolist()):
                     if mode in own and left[mode]:
                         left[mode] -= 1
                         kept.append(row)
                 if kept:
-                    yield through(images[kept], None)
+                    yield through(images[kept], None if labels is None else labels[kept])
         if not any(left.values()):
             return
         if round_ == PATIENCE * max(1, count // batch_size):
             raise GantrickError("mixture=by_mode: a mode is found too seldom to be drawn; choose mixture=uniform")
 
 
+def _of_one_kind(gans: Sequence[GAN]) -> None:
+    if len({gan.conditional for gan in gans}) > 1:
+        raise GantrickError("a mixture: some of the runs are conditional and some are not; mix runs of one kind")
+
+
 def _packed(images: Tensor, labels: Tensor | None) -> Tensor:
     """Images and labels as rows `(B, D)` or `(B, D + 1)`; float32 counts classes up to 2²⁴."""
     rows = images.flatten(1)
     return rows if labels is None else torch.cat([rows, labels[:, None].to(rows)], 1)
+
+
+def _unpacked(rows: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
+    return images, labels[:, 0].long() if labels.shape[1] else None
 
 
 class _Pool:

@@ -141,6 +141,7 @@ class Component(nn.Module):
     forbids: Mapping[str, Forbidden] = {}
     avoids: frozenset[str] = frozenset()
     weight: float = 1.0  # of its penalty term
+    batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it
     z_entries: int = 0  # entries of z that it adds for itself, at the end; every `build` sees all of z
     interval: int = 1  # a lazy penalty acts every so many steps, times the interval
 

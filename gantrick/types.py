@@ -542,7 +542,13 @@ class Evaluation(Protocol):
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D)."""
+        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D), with their labels (B,).
+
+        Raises GantrickError where D looks at labels and there are none.
+        """
+
+    def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        """`scores` of fakes as in `fakes`, each with the label that it was asked for."""
 
     def tell(self, sentence: str) -> object:
         """A warning for the user."""
@@ -585,10 +591,15 @@ class Figures:
 
 
 class Metric(ABC):
-    """Images -> figures."""
+    """Images -> figures.
+
+    needs: tags (`stages.TAGS`) that a run must have for this metric. forbids: tags that leave it no figure, and why.
+    """
 
     paper: ClassVar[Paper | None] = None
     lower_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()
+    forbids: ClassVar[Mapping[str, str]] = {}
 
     @property
     @abstractmethod
