@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gantrick import machine, parallel, registry, transfer
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
-from gantrick.recipe import OptimizerChoice, Recipe
+from gantrick.recipe import OptimizerChoice, Recipe, Settings
 from gantrick.stages import STAGES, TAGS, Arrangement, Component, Law, refusals
 from gantrick.types import (
     ConfigError,
@@ -498,6 +498,11 @@ def warnings(assembly: Assembly) -> list[str]:
             f"loss.{recipe.loss.name}: takes scores for logits, but model.{recipe.model.name}'s are minus an error and "
             "never above 0; choose loss=hinge, which is EBGAN's with margin 1"
         )
+    for component in assembly.stages.components.values():
+        for name in sorted(component.ignores):
+            value, default = getattr(recipe.settings, name), getattr(Settings, name)
+            if value != default:
+                found.append(f"{name}: {value} has no say with {component.label}; leave one of them out")
     bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in c.provides]
     if len(bounds) > 1:
         found.append(f"{' and '.join(bounds)}: each bounds D's gradient; one of them is redundant")

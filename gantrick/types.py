@@ -132,6 +132,17 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Entries of z that an image tells: `kinds` of them, one of which is 1, or (None) one that is any number."""
+
+    kinds: int | None = None
+
+    @property
+    def entries(self) -> int:
+        return self.kinds or 1
+
+
+@dataclass(frozen=True)
 class DiscriminatorOutput:
     """Scores `(B, K)`, features `(B, F)` (the input of the head) and what auxiliary heads said, all float32."""
 
@@ -242,6 +253,7 @@ class Play(Protocol):
     d_steps: int
     g_steps: int
     accumulate: int
+    real_in_g: bool  # whether G's objective looks at reals
 
     def prepare(self, player: Player) -> None:
         """Due once before each move of a player: spectral norm's power iteration and its like."""
