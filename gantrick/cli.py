@@ -187,7 +187,7 @@ def eval_(words: list[str]) -> int:
     parser.add_argument("words", nargs="+", metavar="RUN | key=value", help="run folders or sweeps, and the keys below")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each, with protocols")
     parser.add_argument("--curve", type=Path, metavar="PNG", help="precision against recall along truncation=…")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     if arguments.curve is not None and (
         arguments.curve.suffix != ".png" or not arguments.curve.absolute().parent.is_dir()
     ):
@@ -211,12 +211,16 @@ def eval_(words: list[str]) -> int:
             if arguments.json:
                 told = {"runs": [str(run) for run in each.runs], "checkpoint": each.checkpoint, "step": each.step}
                 told |= {"truncation": each.truncation, "figures": each.taken.figures, "protocol": each.taken.protocols}
+                told["published"] = {name: dict(entry) for name, entry in each.published.items()}
                 print(json.dumps(told), flush=True)
             for name, value in each.taken.figures.items():
                 protocol = each.taken.protocols[name]
                 tables.setdefault((name, _words_of(protocol)), []).append(f"{value:12.6g}  {each.name}")
     for (name, protocol), rows in tables.items() if not arguments.json else ():
         print(f"{name}  ({protocol})", *rows, sep="\n")
+    for name in dict.fromkeys(name for name, _ in tables) if not arguments.json else ():
+        if rows := _published(name, found):
+            print(f"{name} published  (each by a protocol of its own, not the ones above)", *rows, sep="\n")
     if arguments.curve is not None and not assess.curve(found, arguments.curve):
         raise Refused(
             "--curve: needs precision and recall at several truncations; add metric=[prdc] truncation=0.5,1,none"
@@ -243,13 +247,25 @@ def _words_of(protocol: Any) -> str:
     return ", ".join([*said, f"protocol {protocol.get('fingerprint', 'unknown')}"])
 
 
+def _published(metric: str, found: Sequence[Any]) -> list[str]:
+    """What others took of this figure by the recipes of the runs, a line each; of several runs it says which."""
+    by: dict[str, list[str]] = {}
+    for each in found:
+        for who, entry in each.published.items():
+            if entry["metric"] == metric:
+                said = [who, *(str(entry[key]) for key in ("protocol", "source") if entry.get(key))]
+                by.setdefault(f"{entry['value']:12.6g}  {'; '.join(said)}", []).extend(map(str, each.runs))
+    runs = dict.fromkeys(str(run) for each in found for run in each.runs)
+    return [line + (f"  [{', '.join(dict.fromkeys(of))}]" if len(runs) > 1 else "") for line, of in by.items()]
+
+
 def compare(words: list[str]) -> int:
     """set runs side by side: gantrick compare runs/sweep-… --csv table.csv"""
     parser = _Parser("gantrick compare", description="Runs that differ in nothing but their seed share a row.")
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     _has_place(arguments.csv, arguments.json, arguments.latex)
     import json
 

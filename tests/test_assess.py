@@ -267,3 +267,34 @@ def test_the_curve_is_a_picture(tmp_path: Path) -> None:
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.size == (750, 750)
     assert not assess.curve(found[:1], tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+
+
+def test_published_figures_stand_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their own protocol, below the run's own, and of the figures that were taken; nothing where there are none."""
+    monkeypatch.chdir(tmp_path)
+    theirs = {"metric": NAME, "dataset": "digits", "value": 7.25, "protocol": "10 of each", "source": "https://x.y/z"}
+    published = {
+        "paper": theirs,
+        "elsewhere": {**theirs, "dataset": "cifar10", "value": 1.0},
+        "other": {**theirs, "metric": "fid/inception", "value": 2.0},
+    }
+    assert run(made(published=published, steps=2, seed=0), tmp_path / "a", console=Console(quiet=True)) == 0
+    assert run(made(steps=2, seed=1), tmp_path / "b", console=Console(quiet=True)) == 0
+    words = ["checkpoint=last", "metric.fid.samples=40"]
+
+    def shown(*more: str) -> list[str]:
+        assert cli.main(["eval", *more, *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    (_, own, title, line) = shown("a")
+    assert own.endswith("a last (step 2)") and "7.25" not in own
+    assert title == f"{NAME} published  (each by a protocol of its own, not the ones above)"
+    assert line == "        7.25  paper; 10 of each; https://x.y/z"
+    assert not [line for line in shown("b") if "published" in line]
+    assert shown("a", "b")[-1] == f"{line}  [a]"
+    assert not [line for line in shown("a", "b", "mixture=uniform") if "published" in line], "a mixture is no recipe"
+    for name, wanted in (("a", {"paper": theirs}), ("b", {})):
+        (row,) = [json.loads(line) for line in shown(name, "--json")]
+        assert row["published"] == wanted and row["figures"].keys() == {NAME}

@@ -86,7 +86,8 @@ def test_every_file_composes_to_a_recipe(group: str, name: str, composing: confi
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
 def test_published_figures_say_where_they_are_from(name: str, composing: config.Composer) -> None:
     for figure in composing.resolved([f"experiment={name}"])["published"].values():
-        assert figure.keys() == {"metric", "value", "protocol", "source"}
+        assert figure.keys() == {"metric", "dataset", "value", "protocol", "source"}
+        assert figure["dataset"] == composing.resolved([f"experiment={name}"])["dataset"]["name"]
         assert (
             isinstance(figure["value"], float) and "/" in figure["metric"] and figure["source"].startswith("https://")
         )
