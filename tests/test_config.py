@@ -85,9 +85,10 @@ def test_every_file_composes_to_a_recipe(group: str, name: str, composing: confi
 
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
 def test_published_figures_say_where_they_are_from(name: str, composing: config.Composer) -> None:
-    for figure in composing.resolved([f"experiment={name}"])["published"].values():
+    resolved = composing.resolved([f"experiment={name}"])
+    for figure in resolved["published"].values():
         assert figure.keys() == {"metric", "dataset", "value", "protocol", "source"}
-        assert figure["dataset"] == composing.resolved([f"experiment={name}"])["dataset"]["name"]
+        assert figure["dataset"] == resolved["dataset"]["name"]
         assert (
             isinstance(figure["value"], float) and "/" in figure["metric"] and figure["source"].startswith("https://")
         )
