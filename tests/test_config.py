@@ -94,6 +94,12 @@ def test_published_figures_say_where_they_are_from(name: str, composing: config.
         )
 
 
+def test_the_same_overrides_twice_in_a_row(composing: config.Composer) -> None:
+    """As in a sweep over seed=0,0."""
+    first, second = (composing.resolved(["loss=hinge"], number) for number in (0, 1))
+    assert first == second
+
+
 # --- what overrides what ---------------------------------------------------------------------------------------------
 
 
