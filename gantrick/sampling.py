@@ -356,7 +356,8 @@ class Trained:
 
         label: what a message calls the path. Raises GantrickError.
         """
-        return like(self.gan.assembly.dataset, Path(os.path.expanduser(path)), label)[:count]
+        folder = Path(os.path.expanduser(path))
+        return like(self.gan.assembly.dataset, self.gan.spec.data, folder, label)[:count]
 
     def reconstruct(
         self, images: Tensor, weights: Weights | None = None, labels: Sequence[int] | None = None

@@ -15,6 +15,7 @@ from playing import Game, recipe
 
 from gantrick import cli, sampling
 from gantrick.feed import stream, to_uint8
+from gantrick.gan import GAN, bring_together
 from gantrick.sampling import Trained, evaluating
 from gantrick.tracking.console import Console
 from gantrick.tracking.grid import MARGIN, ROOM
@@ -159,6 +160,20 @@ def test_labels_of_reconstructions() -> None:
 def test_a_run_without_an_encoder_is_refused() -> None:
     with pytest.raises(GantrickError, match="has no encoder, so it reconstructs nothing; a run with loss=o_gan does"):
         opened(trick=CODES).reconstruct(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_pictures_are_cut_as_those_of_the_run_which_need_not_be_there(tmp_path: Path) -> None:
+    """CelebA's `crop` of the middle, and a number of pictures; no CelebA is on this machine."""
+    colours = np.random.default_rng(0).integers(0, 256, (2, 60, 50, 3), dtype=np.uint8)
+    for name, image in zip("ba", colours, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    made = recipe(dataset={"name": "celeba", "size": 16, "crop": 40, "path": str(tmp_path / "gone")})
+    trained = Trained(made, GAN(bring_together(made), torch.device("cpu")), 0, Path("runs/mine"))
+    (found,) = trained.pictures(tmp_path, 1).numpy()
+    square = Image.fromarray(colours[1, 10:50, 5:45]).resize((16, 16), Image.Resampling.LANCZOS)
+    assert (found == np.asarray(square).transpose(2, 0, 1)).all()
+    with pytest.raises(GantrickError, match="pictures are made square, and the run's data are points"):
+        opened(**RING).pictures(tmp_path, 1)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal, cast
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gantrick.types import ConfigError, Dataset, Pictures, listed
+from gantrick.types import ConfigError, Dataset, DataShape, Pictures, listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
@@ -84,22 +84,20 @@ class Files(Pictures):
         return f"{count} in {self.path}: {rest}"
 
 
-def like(dataset: Dataset, path: Path, label: str) -> Files:
-    """The pictures below a folder or in a zip, cut and resized as those of a data set are. `label` is what a message
-    calls the path. Raises ConfigError where there are none, and where the data set's are not square images.
+def like(dataset: Dataset, data: DataShape, path: Path, label: str) -> Files:
+    """The pictures below a folder or in a zip, cut and resized to the shape of `data` as a data set's own are.
+
+    The data set is not looked at, as it may be gone. label: what a message calls the path. Raises ConfigError where
+    there are no pictures, and where the shape is no square.
     """
-    shape = dataset.data.shape
-    if len(shape) != 3 or shape[1] != shape[2]:
-        raise ConfigError(f"{label}: pictures are made square, and the data are {'×'.join(map(str, shape))}")
+    if not data.is_image or data.shape[1] != data.shape[2]:
+        what = f"images of {data.shape[1]}×{data.shape[2]} pixels" if data.is_image else "points"
+        raise ConfigError(
+            f"{label}: pictures are made square, and the run's data are {what}; nothing can be shown to it"
+        )
+    channels, size, _ = data.shape
     crop = getattr(dataset, "crop", "center")
-    return Files(
-        path,
-        find(path, label, 1),
-        shape[1],
-        shape[0],
-        crop if isinstance(crop, int) else "center",
-        label=label,
-    )
+    return Files(path, find(path, label, 1), size, channels, crop if isinstance(crop, int) else "center", label=label)
 
 
 def find(path: Path, label: str = "dataset.path", least: Literal[1, 2] = 2) -> list[str]:
