@@ -15,7 +15,7 @@ from gantrick import machine, parallel, registry, transfer
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe
-from gantrick.stages import STAGES, Arrangement, Component, Law, refusals
+from gantrick.stages import STAGES, Arrangement, Component, Law, lacking, refusals
 from gantrick.types import (
     ConfigError,
     Dataset,
@@ -26,6 +26,7 @@ from gantrick.types import (
     Model,
     NetworkSpec,
     Player,
+    Stream,
 )
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
@@ -86,8 +87,8 @@ class Discriminator(Network):
         for factory in spec.necks:
             self.necks.append(factory(features))
             features = int(self.necks[-1].features)  # type: ignore[arg-type]
-        self.energy = spec.energy
-        self.head = nn.Identity() if spec.energy else spec.head(features, spec.direction)
+        self.energy, self.score = spec.energy, spec.score
+        self.head = nn.Identity() if spec.energy or spec.score else spec.head(features, spec.direction)
         self.heads = nn.ModuleDict({name: factory(features) for name, factory in sorted(spec.d_heads.items())})
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
@@ -102,6 +103,8 @@ class Discriminator(Network):
         for neck in self.necks:
             features = neck(features, labels)
         extra = {name: head(features) for name, head in self.heads.items()}
+        if self.score is not None:
+            return DiscriminatorOutput(self.score(extra), features, extra)
         if self.energy is None:
             return DiscriminatorOutput(self.head(features, labels), features, extra)
         extra["reconstruction"] = seen[1].float()
@@ -123,6 +126,12 @@ class Assembly:
     @property
     def tags(self) -> frozenset[str]:
         return frozenset(self.facts).union(*(c.provides for c in self.stages.components.values()))
+
+    @property
+    def streams(self) -> dict[str, tuple[str, Stream]]:
+        """The extra batches that components ask for, by name: by whom, and what they are."""
+        asking = self.stages["streams"]
+        return {name: (c.label, found) for c in asking for name, found in c.streams().items()}  # type: ignore[operator]
 
 
 def _norms(model: Model, components: Mapping[str, Component]) -> tuple[str, str, list[str]]:
@@ -170,8 +179,9 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
 
     taken = {f"model.{recipe.model.name}": model.claims}
     faults = refusals(components, facts, registry.providers, taken)
-    for metric in () if known else metrics.values():
-        faults += metric.check(dataset)
+    tags = {*facts, *(tag for component in components.values() for tag in component.provides)}
+    for key, metric in () if known else metrics.items():
+        faults += [*metric.check(dataset), *lacking(f"metric.{key}", metric.needs, tags, registry.providers)]
     spec = None
     try:
         spec = model.spec(data, g_norm, d_norm)
@@ -241,9 +251,8 @@ def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
         return [f"devices: {settings.devices} are asked for in a run of {joined} processes; leave devices out"]
     count = max(joined, settings.devices)
     sizes = {"batch_size": settings.batch_size, "generator_batch_size": settings.generator_batch_size or count}
-    for component in assembly.stages["streams"] if count > 1 else ():
-        found: Mapping[str, int] = component.streams()  # type: ignore[operator]
-        sizes |= {f"{component.label} stream {name}": size for name, size in found.items()}
+    if count > 1:
+        sizes |= {f"{label} stream {name}": found.size for name, (label, found) in assembly.streams.items()}
     return [
         f"{name}: {size} is not a multiple of {count}, the number of processes that share it; choose one that is"
         for name, size in sizes.items()
@@ -289,7 +298,8 @@ def resolve_device(name: str, processes: int = 1) -> torch.device:
 class GAN:
     """The networks, their optimizers and the components of one run, on a device.
 
-    Everything that changes in training is reached by `state_dict` and `load_state_dict`.
+    Everything that changes in training is reached by `state_dict` and `load_state_dict`. reals: how many -> images
+    (n, C, H, W) for what is initialised by data; without them, or with the weights of a `source`, nothing is.
     """
 
     def __init__(
@@ -298,6 +308,7 @@ class GAN:
         device: torch.device,
         dtype: torch.dtype | None = None,
         source: transfer.Source | None = None,
+        reals: Callable[[int], Tensor] | None = None,
     ):
         self.assembly, self.device = assembly, device
         self.stages, self.spec = assembly.stages, assembly.spec
@@ -320,6 +331,9 @@ class GAN:
         self.base_lrs = {p: [g["lr"] for g in o.param_groups] for p, o in self.optimizers.items()}
         self.loss_scales = {p: LossScale().to(device) for p in PLAYERS if dtype is torch.float16}
         self.cuda_graphs = False
+        if reals is not None and source is None:
+            with parallel.alone():
+                self.stages.all("initialise", self.generator, self.discriminator, reals)
         self.stages.all("begin", self.generator, self.discriminator)
 
     def _memory_format(self) -> torch.memory_format:
@@ -361,6 +375,16 @@ class GAN:
                 assert isinstance(averaged, nn.Module)
                 return averaged, "ema"
         return self.generator, "raw"
+
+    @property
+    def averaged_discriminator(self) -> nn.Module | None:
+        """D with averaged weights, where a component keeps them."""
+        for component in self.stages.components.values():
+            if "d.average" in component.claims:
+                averaged = component.averaged_discriminator
+                assert isinstance(averaged, nn.Module)
+                return averaged
+        return None
 
     @contextmanager
     def frozen(self, player: Player) -> Iterator[None]:
