@@ -17,6 +17,7 @@ from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe
 from gantrick.stages import STAGES, Arrangement, Component, Law, lacking, refusals
 from gantrick.types import (
+    Batch,
     ConfigError,
     Dataset,
     DataShape,
@@ -298,8 +299,8 @@ def resolve_device(name: str, processes: int = 1) -> torch.device:
 class GAN:
     """The networks, their optimizers and the components of one run, on a device.
 
-    Everything that changes in training is reached by `state_dict` and `load_state_dict`. reals: how many -> images
-    (n, C, H, W) for what is initialised by data; without them, or with the weights of a `source`, nothing is.
+    Everything that changes in training is reached by `state_dict` and `load_state_dict`. reals: how many -> samples
+    for what is initialised by data; without them, or with the weights of a `source`, nothing is.
     """
 
     def __init__(
@@ -308,7 +309,7 @@ class GAN:
         device: torch.device,
         dtype: torch.dtype | None = None,
         source: transfer.Source | None = None,
-        reals: Callable[[int], Tensor] | None = None,
+        reals: Callable[[int], Batch] | None = None,
     ):
         self.assembly, self.device = assembly, device
         self.stages, self.spec = assembly.stages, assembly.spec
@@ -333,8 +334,13 @@ class GAN:
         self.cuda_graphs = False
         if reals is not None and source is None:
             with parallel.alone():
-                self.stages.all("initialise", self.generator, self.discriminator, reals)
+                self.stages.all("initialise", self.generator, self.discriminator, lambda n: self._shown(reals(n)))
         self.stages.all("begin", self.generator, self.discriminator)
+
+    def _shown(self, batch: Batch) -> Batch:
+        """A batch of reals with its images as D sees them."""
+        images, pack = self.stages.chain("augment", batch.images), self.stages.one("pack")
+        return replace(batch, images=images if pack is None else pack(images))
 
     def _memory_format(self) -> torch.memory_format:
         if not self.spec.data.is_image:

@@ -56,7 +56,7 @@ def _table() -> dict[str, Stage]:
             "build",
             each,
             ("generator", "discriminator", "reals"),
-            "nothing; weights by the data, once before the first step; reals: how many -> images",
+            "nothing; weights by data, before the first step; reals: how many -> a batch as D sees it",
         ),
         Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),
         Stage("prepare", "clock", each, ("player", "network"), "nothing; device, once before each optimizer step"),

@@ -217,7 +217,7 @@ class Trainer:
         flip, shift = self.assembly.dataset.flip, self.assembly.dataset.shift
         first = Feed(self.reals(), self.device, stream(seed, "initialise"), flip, shift=shift)
         torch.manual_seed(stream(seed, "weights"))
-        self.gan = GAN(self.assembly, self.device, self.dtype, self.source, lambda count: first.next(count).images)
+        self.gan = GAN(self.assembly, self.device, self.dtype, self.source, first.next)
         first.close()
         torch.manual_seed(stream(seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))

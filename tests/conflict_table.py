@@ -74,6 +74,9 @@ REFUSED: list[Row] = [
         {},
         "the official code removes BN from D; D(x') − D(x'') would mix samples",
     ),
+    ("trick.weight_norm", SN, {f"{SN}.network": "discriminator"}, "two scales for one weight"),
+    ("trick.weight_norm", SN, {f"{SN}.network": "both"}, "both includes D"),
+    ("regularizer.weight_clip", "trick.weight_norm", {}, "as with spectral_norm: its rows have lengths of their own"),
     ("trick.conditional_batch_norm", "trick.label_concat", {}, "two ways of telling G the label, where one is needed"),
     *(
         ("trick." + name, "trick.virtual_batch_norm", {}, "section 11: not in the same slot")

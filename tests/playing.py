@@ -98,7 +98,7 @@ class Game:
         torch.manual_seed(seed)
         device = torch.device("cpu")
         reals = assembly.dataset.load("train")
-        self.gan = GAN(assembly, device, reals=lambda count: Feed(reals, device, seed).next(count).images)
+        self.gan = GAN(assembly, device, reals=Feed(reals, device, seed).next)
         torch.manual_seed(seed + 1)
         share = (parallel.rank(), parallel.world())
         self.feed = Feed(reals, device, seed, share=share)

@@ -40,6 +40,7 @@ NO_SWITCH = {
     "spectral_norm",
     "unrolled",
     "virtual_batch_norm",
+    "weight_norm",
 }
 
 
