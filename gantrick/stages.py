@@ -50,7 +50,6 @@ def _table() -> dict[str, Stage]:
         Stage("streams", "build", each, (), "{name: Stream} of extra batches that the run must feed"),
         Stage("param_groups", "build", one, ("player", "network"), "parameter groups, `lr_scale` times its rate"),
         Stage("wrap_optimizer", "build", chain, ("optimizer", "player"), "optimizer"),
-        Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
         Stage(
             "initialise",
             "build",
@@ -58,6 +57,7 @@ def _table() -> dict[str, Stage]:
             ("generator", "discriminator", "reals"),
             "nothing; weights by data, before the first step; reals: how many -> a batch as D sees it",
         ),
+        Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
         Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),
         Stage("prepare", "clock", each, ("player", "network"), "nothing; device, once before each optimizer step"),
         Stage("sample_latents", "sample", chain, ("latents",), "latents"),
