@@ -77,8 +77,8 @@ class Feed:
                 drawn = torch.rand(count, generator=generator, dtype=torch.float64)
                 order = torch.searchsorted(reach / reach[-1], drawn, right=True)
             flips = (torch.rand(count, generator=generator) < 0.5).to(self.home) if self.flip else None
-            reach = self.shift
-            moves = torch.randint(-reach, reach + 1, (count, 2), generator=generator).to(self.home) if reach else None
+            most = self.shift
+            moves = torch.randint(-most, most + 1, (count, 2), generator=generator).to(self.home) if most else None
             for old in [e for e in self._orders if not self.epoch <= e <= self.epoch + 1]:
                 del self._orders[old]
             self._orders[epoch] = order.to(self.home), flips, moves

@@ -470,7 +470,6 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
-
     def take(self, rows: Tensor) -> Samples:
         """Some of the samples, int64 (n,), in this order; pictures are not read."""
         images = self.images[rows] if isinstance(self.images, Tensor) else self.images.take(rows)

@@ -102,7 +102,9 @@ class Game:
         torch.manual_seed(seed + 1)
         share = (parallel.rank(), parallel.world())
         self.feed = Feed(reals, device, seed, share=share)
-        extra = {name: (s.size, Feed(s.of(reals), device, seed, share=share)) for name, (_, s) in assembly.streams.items()}
+        extra = {
+            name: (s.size, Feed(s.of(reals), device, seed, share=share)) for name, (_, s) in assembly.streams.items()
+        }
         self.meter = Meter()
         self.step = 0
         source = torch.Generator().manual_seed(seed)

@@ -25,7 +25,9 @@ class WeightNorm(nn.Module):
         self.g = nn.Parameter(self._lengths(weight).flatten().clone())
 
     def _lengths(self, weight: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(weight, dim=[d for d in range(weight.ndim) if d != self.dim], keepdim=True)
+        inputs = [d for d in range(weight.ndim) if d != self.dim]
+        lengths: Tensor = torch.linalg.vector_norm(weight, dim=inputs, keepdim=True)
+        return lengths
 
     def forward(self, weight: Tensor) -> Tensor:
         shape = [1] * weight.ndim

@@ -62,10 +62,12 @@ class SemiSupervised(Component):
         super().__init__()
         self.labels_per_class, self.labels_seed = labels_per_class, labels_seed
         self.labelled_batch_size, self.unlabelled_weight = labelled_batch_size, unlabelled_weight
+        self._classes = 0
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         classes = spec.data.classes
         assert classes is not None
+        self._classes = classes
         heads = {**spec.d_heads, CLASSES: lambda features: nn.Linear(features, classes)}
         return spec.but(f"D head: logits of {classes} classes, whose logsumexp is the score", d_heads=heads, score=real)
 
@@ -92,7 +94,7 @@ class SemiSupervised(Component):
         source = torch.Generator().manual_seed(self.labels_seed)
         order = torch.randperm(len(samples), generator=source)
         chosen = []
-        for label in samples.labels.unique().tolist():
+        for label in range(self._classes):
             rows = order[samples.labels[order] == label]
             if len(rows) < self.labels_per_class:
                 raise ConfigError(

@@ -12,8 +12,8 @@ class LayerNoise(Component):
     """h ← h + σ ε, ε ~ N(0, 1) per element, inside D, wherever its architecture has a place for dropout, and after
     that; and x ← x + σ₀ ε of what D is shown, with σ₀ = `input_sigma`.
 
-    In dcgan and mlp after every activation, in sngan_resnet after the last three blocks; anew in every pass of training,
-    the second one of a consistency term too. trick=instance_noise is noise on images that all passes share.
+    In dcgan and mlp after every activation, in sngan_resnet after the last three blocks; anew in every pass of
+    training, the second one of a consistency term too. trick=instance_noise is noise on images that all passes share.
     Source: the official code of Salimans et al., arXiv 1606.03498: for MNIST 0.5 in the layers and 0.3 on images in
     [0, 1], which is 0.6 here.
     """

@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=10, help="labelled images of each class")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--decay", type=float, default=0.99, help="of the averaged weights; the papers' is for long runs")
+    parser.add_argument(
+        "--decay", type=float, default=0.99, help="of the averaged weights; the papers' is for long runs"
+    )
     parser.add_argument("more", nargs="*", help="further overrides of both arms")
     asked = parser.parse_args()
     common = [

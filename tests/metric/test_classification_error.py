@@ -65,7 +65,9 @@ def test_refusals() -> None:
     with pytest.raises(ConfigError) as refused:
         bring_together(check({**resolved, "metric": entry}))
     text = "metric.classification_error: needs that D tells the classes of samples by logits, and nothing here provides"
-    assert len(refused.value.faults) == 1 and text in str(refused.value) and "loss=semi_supervised" in str(refused.value)
+    assert (
+        len(refused.value.faults) == 1 and text in str(refused.value) and "loss=semi_supervised" in str(refused.value)
+    )
     assert ClassificationError().check(Fixed(Samples(gaussian(3, 2, 0))))[0].endswith("leave it out")
     game = Game(recipe(loss="hinge"))
     hinge = Judging(game.gan, Reals(game.gan.assembly.dataset), seed=0, step=0)

@@ -81,7 +81,9 @@ def test_norms_and_packs() -> None:
     assert discriminator(torch.randn(3, 2, 16, 16)).shape == (3, 3)
 
 
-@pytest.mark.parametrize(("shape", "words"), [((2,), "choose model=mlp"), ((1, 28, 28), "28x28 pixels cannot be halved")])
+@pytest.mark.parametrize(
+    ("shape", "words"), [((2,), "choose model=mlp"), ((1, 28, 28), "28x28 pixels cannot be halved")]
+)
 def test_faults(shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ConvSmall().spec(DataShape(shape), "batch", "none")

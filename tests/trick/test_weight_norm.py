@@ -51,7 +51,9 @@ def test_against_torch_and_by_hand(kind: str) -> None:
 
 def test_the_start_from_data() -> None:
     """Each layer's outputs on that batch have mean 0 and the deviation asked for, found by a plain forward."""
-    net = nn.Sequential(nn.Conv2d(2, 5, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(5 * 36, 7), nn.ReLU(), nn.Linear(7, 3))
+    net = nn.Sequential(
+        nn.Conv2d(2, 5, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(5 * 36, 7), nn.ReLU(), nn.Linear(7, 3)
+    )
     net.apply(lambda m: weight_norm(m, 0.05) if hasattr(m, "weight") else None)
     x = 3 + torch.randn(50, 2, 8, 8)
     with torch.no_grad(), standardising(net, lambda layer: 0.1 if layer is net[5] else 1.0):
@@ -109,7 +111,9 @@ def test_without_samples_the_network_is_as_it_was() -> None:
      {"conditional_batch_norm": {}, "d2d_ce": {}}, {"label_concat": {}, "minibatch_discrimination": {}}],
 )  # fmt: skip
 def test_the_start_meets_whatever_d_is_shown(tricks: dict) -> None:
-    game = Game(recipe("hinge", {"gp": {}} if len(tricks) == 3 else {}, {**tricks, "weight_norm": {}}, partners=False)).rounds(1)
+    game = Game(
+        recipe("hinge", {"gp": {}} if len(tricks) == 3 else {}, {**tricks, "weight_norm": {}}, partners=False)
+    ).rounds(1)
     assert game.meter.first_bad() is None
 
 
