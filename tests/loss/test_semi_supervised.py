@@ -149,7 +149,7 @@ def test_it_learns_from_labels_and_from_images_without() -> None:
     """At chance before; the labelled term alone gets far too, as an ordinary classifier of 20 images of a class."""
     for weight in (1.0, 0.0):
         options = {"labels_per_class": 20, "labelled_batch_size": 50, "unlabelled_weight": weight}
-        game = Game(configured(options, model={"d_width": 8}), batch_size=50)
+        game = Game(configured(options, model={"d_width": 8}), batch_size=10)
         data = game.gan.assembly.dataset.load("test")
 
         def error(game: Game = game, data: Samples = data) -> float:
