@@ -40,15 +40,13 @@ class ClassificationError(Metric):
     def evaluate(self, evaluation: Evaluation) -> Figures:
         """Raises GantrickError for logits that are not finite, and where D tells no classes."""
         first = evaluation.discriminators[0]
-        values = {
-            self.primary if weights == first else f"{self.primary}_{weights}": self._of(evaluation, weights)
-            for weights in evaluation.discriminators
-        }
+        names = {w: self.split if w == first else f"{self.split}_{w}" for w in evaluation.discriminators}
+        values = {f"classification_error/{name}": self._of(evaluation, weights) for weights, name in names.items()}
         protocol = {
             "split": self.split,
             "count": len(evaluation.reals(self.split)),
             "quantisation": "uint8" if evaluation.dataset.data.is_image else "none",
-            "discriminator": first,
+            "discriminator": {name: weights for weights, name in names.items()},
         }
         return Figures(values, protocol)
 

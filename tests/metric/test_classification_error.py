@@ -48,7 +48,8 @@ def test_raw_and_averaged_weights() -> None:
     }
     assert taken.figures == pytest.approx(expected, rel=1e-12)
     protocol = taken.protocols["classification_error/test"]
-    assert {"split": "test", "count": len(test), "discriminator": "ema"}.items() <= protocol.items()
+    which = {"test": "ema", "test_raw": "raw"}
+    assert {"split": "test", "count": len(test), "discriminator": which}.items() <= protocol.items()
 
 
 def test_one_discriminator_and_the_other_split() -> None:
@@ -56,7 +57,7 @@ def test_one_discriminator_and_the_other_split() -> None:
     found = ClassificationError("train").evaluate(judged)
     expected = by_hand(judged.gan.discriminator, judged.reals("train"))
     assert dict(found.values) == {"classification_error/train": pytest.approx(expected)}
-    assert found.protocol["discriminator"] == "raw" and ClassificationError("train").primary in found.values
+    assert found.protocol["discriminator"] == {"train": "raw"} and ClassificationError("train").primary in found.values
 
 
 def test_refusals() -> None:
