@@ -16,7 +16,7 @@ from gantrick.dataset._reading import read
 from gantrick.feed import stream, to_float, to_uint8
 from gantrick.gan import GAN
 from gantrick.sampling import Through, Weights, apart, draw, draw_by_mode, draw_mixture, evaluating, generator_of
-from gantrick.types import ConfigError, Dataset, Figures, GantrickError, Metric, Samples
+from gantrick.types import CLASSES, ConfigError, Dataset, Figures, GantrickError, Metric, Samples
 
 DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
@@ -143,6 +143,26 @@ class Judging:
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights
         return found
 
+    @property
+    def discriminators(self) -> Sequence[str]:
+        return ("raw",) if self.gan.averaged_discriminator is None else ("ema", "raw")
+
+    @torch.no_grad()
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        """(B, classes) of images as data, D in evaluation mode."""
+        tags, averaged = self.gan.assembly.tags, self.gan.averaged_discriminator
+        if "d.classes" not in tags:
+            raise GantrickError("D tells no classes of samples; leave the figure to runs with loss=semi_supervised")
+        if "d.batch_coupled" in tags:
+            raise GantrickError(
+                "what D says of one sample depends on the others in the batch, so there is no figure of its classes; "
+                "leave the trick that compares samples out"
+            )
+        network = averaged if weights == "ema" and averaged is not None else self.gan.discriminator
+        with evaluating(network):
+            found: Tensor = network(to_float(images.to(self.device))).extra[CLASSES]
+        return found
+
 
 @dataclass
 class JudgingMixture(Judging):
@@ -155,6 +175,9 @@ class JudgingMixture(Judging):
         return draw_mixture(self.gans, self.shares, count, seed, batch_size, self.drawn_by, through)
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
         raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
 
 
