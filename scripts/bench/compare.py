@@ -142,8 +142,9 @@ def main() -> None:
                 sys.exit(process.returncode)
             spent = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = spent.ru_utime + spent.ru_stime - before.ru_utime - before.ru_stime
+            page = out.stat().st_size / 1e6
             print(
-                f"{taken:.1f} s ({cpu:.1f} s of CPU), peak memory {peak / 1e6:,.0f} MB, page {out.stat().st_size / 1e6:.2f} MB"
+                f"{taken:.1f} s ({cpu:.1f} s of CPU), peak memory {peak / 1e6:,.0f} MB, page {page:.2f} MB", flush=True
             )
     finally:
         shutil.rmtree(scratch)
