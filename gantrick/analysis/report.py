@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -56,8 +57,8 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowErro
 class Curve:
     """A key of metrics.jsonl over training. x `(3, n)`: steps, images, seconds; mean, low, high, count `(n,)`.
 
-    Where count is 1 a point is a row of the file; else it stands for so many rows in sequence. nan: not finite, or
-    of a clock that the rows do not tell.
+    A point is a row of the file, or stands for rows in sequence, of which count have a value that is finite. nan: no
+    such value, or a clock that the rows do not tell.
     """
 
     x: Array
@@ -75,13 +76,11 @@ class Curve:
         if len(self.mean) <= stretches:
             return self
         starts = np.linspace(0, len(self.mean), stretches + 1).astype(int)[:-1]
-        known = np.where(np.isnan(self.mean), 0.0, self.count)
-        total = np.add.reduceat(known, starts)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            mean = np.add.reduceat(known * np.nan_to_num(self.mean, posinf=np.nan, neginf=np.nan), starts) / total
-            x = np.add.reduceat(self.x * self.count, starts, axis=1) / np.add.reduceat(self.count, starts)
-        low, high = np.fmin.reduceat(self.low, starts), np.fmax.reduceat(self.high, starts)
-        return Curve(x, np.where(total > 0, mean, np.nan), low, high, np.add.reduceat(self.count, starts))
+        count = np.add.reduceat(self.count, starts)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = np.add.reduceat(np.where(self.count > 0, self.count * self.mean, 0.0), starts) / count
+            x = np.add.reduceat(self.x, starts, axis=1) / np.diff(starts, append=len(self.mean))
+        return Curve(x, mean, np.fmin.reduceat(self.low, starts), np.fmax.reduceat(self.high, starts), count)
 
 
 def curves(folder: Path) -> tuple[dict[str, Curve], int]:
@@ -121,7 +120,7 @@ def curves(folder: Path) -> tuple[dict[str, Curve], int]:
         order = np.argsort(at, kind="stable")
         at, values = at[order], np.where(np.isfinite(values), values, np.nan)[order]
         if not np.isnan(values).all():
-            whole = Curve(clocks[:, at], values, values, values, np.ones(len(values)))
+            whole = Curve(clocks[:, at], values, values, values, np.isfinite(values).astype(np.float64))
             found[key] = whole if len(values) <= EXACT else whole.condensed(STRETCHES)
     return found, damaged
 
@@ -326,8 +325,8 @@ def _packed_curves(runs: Sequence[Run], rows: Sequence[Rows]) -> tuple[dict[str,
     for n, (run, told) in enumerate(zip(runs, rows, strict=True)):
         protocols = {figure.name: figure.fingerprint for figure in (*run.best, *run.last)}
         whole += [(n, (key, protocols.get(key, "")), curve) for key, curve in told.curves.items()]
-    order |= dict.fromkeys(sorted({metric for _, metric, _ in whole} - set(order), key=lambda m: m[0] not in names))
-    present = {metric for _, metric, _ in whole}
+    present = dict.fromkeys(metric for _, metric, _ in whole)
+    order |= dict.fromkeys(sorted(present, key=lambda metric: metric[0] not in names))
     metrics = [metric for metric in order if metric in present]
 
     def cost(curve: Curve, stretches: int) -> int:
@@ -452,12 +451,12 @@ def page(runs: Sequence[Run], effects: Sequence[Effect] = (), left_out: Sequence
     """The page as HTML. left_out: sentences on folders that could not be read, which the page repeats."""
     import jinja2
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     found, varying = groups(runs)
     made, filled = table(runs), contents(runs, found, varying)
     room = resources.files("gantrick.analysis") / "page"
-    script, library = (room / "page.js").read_text(encoding="utf-8"), get_plotlyjs()
+    script = (room / "page.js").read_text(encoding="utf-8")
+    library = _library()
     data = filled.data | {"effects": [asdict(effect) for effect in effects]}
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -468,10 +467,10 @@ def page(runs: Sequence[Run], effects: Sequence[Effect] = (), left_out: Sequence
         version=__version__,
         made_at=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         confidence=f"{CONFIDENCE:.0%}",
-        allowed=Markup(" ".join(f"'sha256-{_digest(text)}'" for text in (script, library))),
+        allowed=Markup(" ".join(f"'sha256-{digest}'" for digest in (_digest(script), library[0]))),
         style=Markup((room / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        library=_squeezed(library.encode()),
+        library=library[1],
         data=Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
         numbers=_squeezed(filled.numbers),
         columns=columns,
@@ -485,6 +484,15 @@ def page(runs: Sequence[Run], effects: Sequence[Effect] = (), left_out: Sequence
         notes=[*filled.notes, *(note for note in made.notes if "several protocols" in note)],
         left_out=left_out,
     )
+
+
+@cache
+def _library() -> tuple[str, str]:
+    """The script that draws: its digest, and itself as the page has it."""
+    from plotly.offline import get_plotlyjs
+
+    text = get_plotlyjs()
+    return _digest(text), _squeezed(text.encode())
 
 
 def _digest(text: str) -> str:
