@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -41,7 +41,7 @@ EXACT = 400  # points of a curve that are drawn one by one
 STRETCHES = 200  # what more points are drawn as: a mean and two extremes each, so 400 extremes at most
 LEAST = 24  # stretches below which curves are left out instead
 VALUES = 600_000  # numbers of all curves together: 1.2 MB in half precision
-PICTURES = 240  # of all groups together
+PICTURES = 200  # of all groups together
 MOMENTS = 16  # pictures of one group
 SIDE = 320  # pixels of a picture's longer side
 PICTURE_BYTES = 1_000_000  # of all pictures together
@@ -88,32 +88,35 @@ def curves(folder: Path) -> tuple[dict[str, Curve], int]:
     import orjson
 
     *lines, _ = (folder / "metrics.jsonl").read_bytes().split(b"\n")  # a line without its end was cut off
-    layouts: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = {}
-    damaged = number = 0
-    for line in lines:
+    layouts: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}  # rows with the same keys, their values in a row
+    damaged = 0
+    for number, line in enumerate(lines):
         try:
             row = orjson.loads(line)
             keys = tuple(row)
-            step = row["step"]
-        except (ValueError, TypeError, KeyError):
+            if "step" not in keys:
+                raise ValueError("a row without its step")
+            values = row.values()
+        except (ValueError, TypeError, AttributeError):
             damaged += 1
             continue
-        if isinstance(step, bool) or not isinstance(step, (int, float)):
-            damaged += 1
-            continue
-        which, rows = layouts.setdefault(keys, ([], []))
-        which.append(number)
-        rows.append(list(row.values()))
-        number += 1
-    clocks = np.full((len(CLOCKS), number), np.nan)
+        layout = layouts.get(keys)
+        if layout is None:
+            layout = layouts[keys] = ([], [])
+        layout[0].append(number)
+        layout[1].extend(values)
+    clocks = np.full((len(CLOCKS), len(lines)), np.nan)
     parts: dict[str, list[tuple[NDArray[np.intp], Array]]] = {}
-    for keys, (which, rows) in layouts.items():
-        at = np.array(which)
-        for key, values in _columns(keys, rows):
+    for keys, (which, flat) in layouts.items():
+        columns = dict(zip(keys, _columns(flat, len(keys)), strict=True))
+        known = np.isfinite(columns["step"])
+        damaged += int((~known).sum())
+        at = np.array(which)[known]
+        for key, column in columns.items():
             if key in CLOCKS:
-                clocks[CLOCKS.index(key), at] = values
+                clocks[CLOCKS.index(key), at] = column[known]
             else:
-                parts.setdefault(key, []).append((at, values))
+                parts.setdefault(key, []).append((at, column[known]))
     found = {}
     for key, pieces in parts.items():
         at, values = (np.concatenate(column) for column in zip(*pieces, strict=True))
@@ -125,15 +128,13 @@ def curves(folder: Path) -> tuple[dict[str, Curve], int]:
     return found, damaged
 
 
-def _columns(keys: Sequence[str], rows: list[list[Any]]) -> Iterator[tuple[str, Array]]:
-    """The numeric columns of rows with the same keys; null is nan, and whatever else is no number."""
+def _columns(flat: list[Any], width: int) -> list[Array]:
+    """The columns of rows of so many values; null is nan, and whatever else is no number."""
     try:
-        yield from zip(keys, np.array(rows, dtype=np.float64).T, strict=True)
+        return list(np.array(flat, dtype=np.float64).reshape(-1, width).T)
     except (ValueError, TypeError, OverflowError):
-        for number, key in enumerate(keys):
-            values = [row[number] for row in rows]
-            clean = [float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else math.nan for v in values]
-            yield key, np.array(clean)
+        clean = [float(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else math.nan for v in flat]
+        return list(np.array(clean).reshape(-1, width).T)
 
 
 def halves(values: Array) -> tuple[NDArray[np.float16], int]:
@@ -161,7 +162,7 @@ def reduced(path: Path) -> bytes | None:
             picture = opened.convert("RGB")
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         written = io.BytesIO()
-        picture.save(written, "WEBP", quality=60, method=3)
+        picture.save(written, "WEBP", quality=60, method=1)
         return written.getvalue()
     except (*DAMAGE, SyntaxError, Image.DecompressionBombError):
         return None
@@ -311,9 +312,9 @@ def _name(label: Mapping[str, str]) -> str:
 
 def _quantiles(most: int) -> list[float]:
     """Student's t by the number of seeds: entry n is that of n − 1 degrees of freedom, 0 where n < 2."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return [0.0, 0.0, *(round(float(t.ppf((1 + CONFIDENCE) / 2, n - 1)), 4) for n in range(2, most + 1))]
+    return [0.0, 0.0, *(round(float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)), 4) for n in range(2, most + 1))]
 
 
 def _packed_curves(runs: Sequence[Run], rows: Sequence[Rows]) -> tuple[dict[str, Any], bytes, list[str]]:
