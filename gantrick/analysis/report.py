@@ -43,7 +43,8 @@ LEAST = 24  # stretches below which curves are left out instead
 VALUES = 600_000  # numbers of all curves together: 1.2 MB in half precision
 PICTURES = 200  # of all groups together
 MOMENTS = 16  # pictures of one group
-SIDE = 320  # pixels of a picture's longer side
+SIDE = 320  # pixels of a picture's longer side, and two thirds of it where there are more than FEW pictures
+FEW = 60
 PICTURE_BYTES = 1_000_000  # of all pictures together
 ALONE = 32_000_000  # bytes of rows that one process reads; more are shared out
 CLOCKS = ("step", "images", "seconds")
@@ -155,12 +156,12 @@ def grids(folder: Path) -> list[Path]:
     return sorted((p for p in (folder / "samples").glob("*.png") if p.stem.isdecimal()), key=lambda p: int(p.stem))
 
 
-def reduced(path: Path) -> bytes | None:
-    """A picture as WebP no larger than SIDE; None where it cannot be read."""
+def reduced(path: Path, side: int = SIDE) -> bytes | None:
+    """A picture as WebP with no side longer than `side`; None where it cannot be read."""
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         written = io.BytesIO()
         picture.save(written, "WEBP", quality=60, method=1)
         return written.getvalue()
@@ -245,17 +246,18 @@ def _rows(folder: Path) -> Rows:
 
 def _read(folders: Sequence[Path], pictures: Sequence[Path]) -> tuple[list[Rows], list[bytes | None]]:
     """The rows of runs and the pictures, in as many processes as there are CPUs where it is worth their start."""
+    sides = [SIDE if len(pictures) <= FEW else SIDE * 2 // 3] * len(pictures)
     sizes = [path.stat().st_size for f in folders if (path := f / "metrics.jsonl").is_file()]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cpus > 1 and sum(sizes) > ALONE:
         context = multiprocessing.get_context("spawn")
         try:
             with ProcessPoolExecutor(min(cpus, 8), mp_context=context) as pool:
-                rows, drawn = pool.map(_rows, folders, chunksize=2), pool.map(reduced, pictures, chunksize=8)
+                rows, drawn = pool.map(_rows, folders, chunksize=2), pool.map(reduced, pictures, sides, chunksize=8)
                 return list(rows), list(drawn)
         except BrokenProcessPool:  # no memory for them, or a __main__ that cannot be imported again
             pass
-    return [_rows(folder) for folder in folders], [reduced(path) for path in pictures]
+    return [_rows(folder) for folder in folders], list(map(reduced, pictures, sides))
 
 
 # --- packing ---------------------------------------------------------------------------------------------------------
@@ -408,28 +410,27 @@ def _packed_pictures(
     wanted: Sequence[tuple[int, Run, Path]],
     drawn: Sequence[bytes | None],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Pictures as data: URLs by group and step; where they are too large together, every second moment goes."""
-    by: dict[int, list[tuple[Run, int, bytes]]] = {}
+    """Pictures as data: URLs by group and step; where they are too large together, each group keeps fewer moments."""
+    read: dict[int, list[tuple[Run, int, bytes]]] = {}
     notes = [f"{path}: not a picture that can be read" for (_, _, path), b in zip(wanted, drawn, strict=True) if not b]
     for (group, run, path), picture in zip(wanted, drawn, strict=True):
         if picture:
-            by.setdefault(group, []).append((run, int(path.stem), picture))
-
-    def size() -> int:
-        return sum(len(picture) for moments in by.values() for _, _, picture in moments)
-
-    while size() > PICTURE_BYTES and any(len(moments) > 1 for moments in by.values()):
-        by = {group: moments[::-2][::-1] for group, moments in by.items()}  # the last stays
-    while size() > PICTURE_BYTES:
-        by.popitem()
+            read.setdefault(group, []).append((run, int(path.stem), picture))
+    by = read
+    most = max(map(len, read.values()), default=0)
+    while sum(len(picture) for moments in by.values() for _, _, picture in moments) > PICTURE_BYTES:
+        if most > 1:
+            most -= 1
+            by = {group: [moments[i] for i in spread(len(moments), most)] for group, moments in read.items()}
+        else:
+            by.popitem()
     there = {run.path: len(grids(run.path)) for moments in by.values() for run, _, _ in moments[:1]}
     shown = sum(len(moments) for moments in by.values())
     if any(len(group.runs) > 1 for group in found) and by:
         notes.append("Samples are those of the first run of each group that has any")
     if by and shown < sum(there.values()):
         notes.append(
-            f"Samples: {shown:,} of {sum(there.values()):,} grids are here, evenly spaced over training, at most "
-            f"{SIDE} pixels wide"
+            f"Samples: {shown:,} of {sum(there.values()):,} grids are here, evenly spaced over training, made smaller"
         )
     if without := len(found) - len(by):
         notes.append(f"Samples: of {without:,} of {len(found):,} groups there are none here")
@@ -477,7 +478,10 @@ def page(runs: Sequence[Run], effects: Sequence[Effect] = (), left_out: Sequence
         columns=columns,
         rows=rows,
         groups=found,
-        runs=[_told(run, _name(group.label)) for group in found for run in group.runs],
+        runs=sorted(
+            (_told(run, _name(group.label)) for group in found for run in group.runs),
+            key=lambda told: (told["state"] == "finished", told["state"] == "running"),
+        ),
         states=Counter(run.state for run in runs).most_common(),
         effects=effects,
         pictures=filled.data["pictures"],

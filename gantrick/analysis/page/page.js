@@ -93,6 +93,7 @@
       $("grids").append(entry.figure);
     }
     $("grids").append(made("p", "No samples of the shown groups are in this page.", { id: "no-grids", class: "faint" }));
+    $("moment").hidden = moments.length < 2;
     $("moment").max = moments.length - 1;
     $("moment").value = moments.length - 1;
     $("moment").addEventListener("input", drawSamples);
@@ -215,7 +216,7 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   function layout(more) {
-    const axis = { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, exponentformat: "power" };
+    const axis = { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, exponentformat: "e", minexponent: 4 };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--ink") },
@@ -266,7 +267,7 @@
     const logarithmic = $("log").checked;
     Plotly.react($("curve"), drawn, layout({
       hovermode: strokes > 0 && strokes <= 12 ? "x unified" : "closest",
-      xaxis: { title: { text: ["steps", "images", span.word][clock] } },
+      xaxis: { title: { text: ["steps", "images", span.word][clock] }, tickformat: clock < 2 ? "~s" : "", hoverformat: clock < 2 ? ",.0f" : ".4~g" },
       yaxis: { title: { text: escaped(data.metrics[metric]) }, type: logarithmic ? "log" : "linear" },
     }), CONFIG);
     $("curve").setAttribute("aria-label", `${data.metrics[metric]} against ${["steps", "images", span.word][clock]}`);
