@@ -40,12 +40,13 @@ Array = NDArray[np.float64]
 EXACT = 400  # points of a curve that are drawn one by one
 STRETCHES = 200  # what more points are drawn as: a mean and two extremes each, so 400 extremes at most
 LEAST = 24  # stretches below which curves are left out instead
-VALUES = 600_000  # numbers of all curves together: 1.2 MB in half precision
+VALUES = 600_000  # numbers of all curves together: 1.2 MB in half precision, 1.6 MB as text
 PICTURES = 200  # of all groups together
 MOMENTS = 16  # pictures of one group
 SIDE = 320  # pixels of a picture's longer side, and two thirds of it where there are more than FEW pictures
 FEW = 60
-PICTURE_BYTES = 1_000_000  # of all pictures together
+PAGE = 4_900_000  # bytes that library, curves and pictures are to stay below together, and
+TEXT = 400_000  # what of them is kept for all the rest
 ALONE = 32_000_000  # bytes of rows that one process reads; more are shared out
 CLOCKS = ("step", "images", "seconds")
 DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -265,10 +266,10 @@ def _read(folders: Sequence[Path], pictures: Sequence[Path]) -> tuple[list[Rows]
 
 @dataclass
 class Contents:
-    """What the page's script reads: `data` as JSON, `numbers` as bytes (float32 of the axes, then halves)."""
+    """What the page's script reads: `data` as JSON, `numbers` squeezed (float32 of the axes, then halves)."""
 
     data: dict[str, Any]
-    numbers: bytes
+    numbers: str
     notes: list[str]
 
 
@@ -302,8 +303,10 @@ def contents(runs: Sequence[Run], found: Sequence[Group], varying: Sequence[str]
     packed, numbers, said = _packed_curves(runs, rows)
     data |= packed
     notes += said
-    data["pictures"], said = _packed_pictures(found, number, wanted, drawn)
-    return Contents(data, numbers, notes + said)
+    squeezed = _squeezed(numbers)
+    room = (PAGE - TEXT - len(_library()[1]) - len(squeezed)) * 3 // 4  # four characters stand for three bytes
+    data["pictures"], said = _packed_pictures(found, number, wanted, drawn, room)
+    return Contents(data, squeezed, notes + said)
 
 
 def _name(label: Mapping[str, str]) -> str:
@@ -409,8 +412,9 @@ def _packed_pictures(
     number: Mapping[int, int],
     wanted: Sequence[tuple[int, Run, Path]],
     drawn: Sequence[bytes | None],
+    room: int,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Pictures as data: URLs by group and step; where they are too large together, each group keeps fewer moments."""
+    """Pictures as data: URLs by group and step; where they have more bytes than room, groups keep fewer moments."""
     read: dict[int, list[tuple[Run, int, bytes]]] = {}
     notes = [f"{path}: not a picture that can be read" for (_, _, path), b in zip(wanted, drawn, strict=True) if not b]
     for (group, run, path), picture in zip(wanted, drawn, strict=True):
@@ -418,7 +422,7 @@ def _packed_pictures(
             read.setdefault(group, []).append((run, int(path.stem), picture))
     by = read
     most = max(map(len, read.values()), default=0)
-    while sum(len(picture) for moments in by.values() for _, _, picture in moments) > PICTURE_BYTES:
+    while sum(len(picture) for moments in by.values() for _, _, picture in moments) > room and by:
         if most > 1:
             most -= 1
             by = {group: [moments[i] for i in spread(len(moments), most)] for group, moments in read.items()}
@@ -474,7 +478,7 @@ def page(runs: Sequence[Run], effects: Sequence[Effect] = (), left_out: Sequence
         script=Markup(script),
         library=library[1],
         data=Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
-        numbers=_squeezed(filled.numbers),
+        numbers=filled.numbers,
         columns=columns,
         rows=rows,
         groups=found,

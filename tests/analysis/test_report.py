@@ -21,7 +21,7 @@ from scipy import stats
 
 from gantrick import cli
 from gantrick.analysis import report
-from gantrick.analysis.compare import read
+from gantrick.analysis.compare import groups, read
 from gantrick.analysis.report import Curve, Effect, curves, effects, halves, page, spread
 
 for name in ("plotly", "orjson", "jinja2"):
@@ -273,9 +273,12 @@ def test_too_many_pictures_are_thinned_and_the_last_stays(tmp_path: Path, monkey
         for name in ("a", "b")
     ]
     size = len(report.reduced(folders[0] / "samples" / "0000007.png") or b"")
-    monkeypatch.setattr(report, "PICTURE_BYTES", int(4.9 * size))
+    monkeypatch.setattr(report, "TEXT", 0)
+    runs = read(folders)
+    taken = len(report._library()[1]) + len(report.contents(runs, *groups(runs)).numbers)
+    monkeypatch.setattr(report, "PAGE", taken + int(4.9 * size / 3 * 4))
     assert [entry["steps"] for entry in made(*folders).data["pictures"]] == [[0, 7], [0, 7]]
-    monkeypatch.setattr(report, "PICTURE_BYTES", int(1.5 * size))
+    monkeypatch.setattr(report, "PAGE", taken + int(1.5 * size / 3 * 4))
     got = made(*folders)
     assert [(entry["group"], entry["steps"]) for entry in got.data["pictures"]] == [(0, [7])]
     assert "Samples: of 1 of 2 groups there are none here" in got.texts

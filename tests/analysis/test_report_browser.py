@@ -192,6 +192,20 @@ def test_effects_are_drawn_with_their_intervals(page: Any) -> None:
     assert sorted(ticks) == ["ema", "topk"]
 
 
+def test_charts_offer_nothing_that_would_send_them_away(page: Any) -> None:
+    offered = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(({dataset}) => dataset.title)")
+    assert "Zoom in" in offered and not any("hare" in title or "loud" in title for title in offered)
+
+
+def test_charts_fit_on_paper_and_come_back(page: Any) -> None:
+    width = "document.querySelector('#curve .main-svg').clientWidth"
+    before = page.evaluate(width)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(width) <= 700 < before
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_function(f"{width} === {before}")
+
+
 def test_it_is_readable_in_the_dark_and_on_a_phone(browser: Any, file: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
     page = context.new_page()

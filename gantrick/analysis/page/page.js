@@ -7,6 +7,7 @@
   const COLOURS = ["#3b82d6", "#e07b1a", "#2ca25f", "#d1495b", "#9467bd", "#17a2b3", "#c2a000", "#e377c2", "#8c6d52", "#7f8c99"];
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
   const AT_FIRST = 10; // groups that are shown before anyone chooses
+  const SHADED = 20; // runs whose extremes are shaded when every run is drawn
   const GRID = 200; // points at which runs with clocks of their own are averaged
   const colour = (group) => COLOURS[group % COLOURS.length];
   const dash = (group) => DASHES[Math.floor(group / COLOURS.length) % DASHES.length];
@@ -214,13 +215,18 @@
   // --- charts ---
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  // Plotly's own button would send the chart to its makers.
+  const CONFIG = { displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const printing = () => "print" in document.documentElement.dataset;
+  const PAPER = 680; // pixels that fit on A4 and on letter, at 96 an inch and with usual margins
   function layout(more) {
     const axis = { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true, exponentformat: "e", minexponent: 4 };
     return {
+      autosize: !printing(), width: printing() ? PAPER : undefined,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--ink") },
       hoverlabel: { bgcolor: css("--raised"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: 60 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: css("--ink") },
       margin: { l: 56, r: 16, t: 12, b: 44 }, ...more,
       xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
     };
@@ -235,6 +241,7 @@
   const short = (value) => (Number.isFinite(value) ? Number(value.toPrecision(4)).toString() : "–");
   function traces(metric, clock, lines) {
     const [bands, strokes] = [[], []];
+    const few = visible().flatMap((group) => data.groups[group].runs).length <= SHADED;
     for (const group of visible()) {
       const curves = data.groups[group].runs.map((run) => curve(run, metric, clock)).filter((c) => c && c.x.some(Number.isFinite));
       if (!curves.length) continue;
@@ -246,7 +253,7 @@
       });
       if (lines === "runs" || curves.length === 1) {
         for (const c of curves) {
-          if (c.low) bands.push(shaded(c.x, c.low, c.high, group));
+          if (c.low && (few || lines !== "runs")) bands.push(shaded(c.x, c.low, c.high, group));
           const text = c.mean.map((m, i) => short(m) + (c.low ? ` (${short(c.low[i])} to ${short(c.high[i])})` : ""));
           stroke(c.x, c.mean, text, lines === "runs" && curves.length > 1 ? 1.2 : 1.8, curves.length > 1 ? `${name}, seed ${escaped(data.runs[c.run].seed)}` : name);
         }
@@ -331,7 +338,11 @@
     redraw();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     addEventListener("beforeprint", () => { document.documentElement.dataset.print = ""; redraw(); });
-    addEventListener("afterprint", () => { delete document.documentElement.dataset.print; redraw(); });
+    addEventListener("afterprint", () => {
+      delete document.documentElement.dataset.print;
+      redraw();
+      for (const id of ["curve", "forest"]) if ($(id)) Plotly.Plots.resize($(id));
+    });
   }
   $("bar").hidden = data.groups.length < 2;
   refresh();
