@@ -552,8 +552,8 @@ def _cells(made: Table) -> tuple[list[tuple[str, bool]], list[list[Cell]]]:
     rows: list[list[Cell]] = [[] for _ in made.rows]
     for place, (column, numeric) in enumerate(columns):
         values = [number.get(column) for number in made.numbers]
-        sizes = [abs(value) for value in values if numeric and isinstance(value, float) and value]
-        decimals = min(6, max(0, 3 - math.floor(math.log10(statistics.median(sizes))))) if sizes else 0
+        halves = [number.get(f"{column} ±") for number in made.numbers]
+        decimals = _decimals(values, halves) if numeric else 0
         for row, cells, number in zip(rows, made.rows, made.numbers, strict=True):
             value, half, n = number.get(column), number.get(f"{column} ±"), number.get(f"{column} n")
             if not numeric or not isinstance(value, float):
@@ -569,6 +569,18 @@ def _cells(made: Table) -> tuple[list[tuple[str, bool]], list[list[Cell]]]:
                 )
             )
     return columns, rows
+
+
+def _decimals(values: Sequence[Any], halves: Sequence[Any]) -> int:
+    """Four digits of a usual value of the column, and no more than two of its narrowest interval."""
+
+    def digits(size: float, wanted: int) -> int:
+        return wanted - 1 - math.floor(math.log10(size))
+
+    sizes = [abs(value) for value in values if isinstance(value, float) and value]
+    wanted = [digits(statistics.median(sizes), 4)] if sizes else [0]
+    wanted += [digits(min(known), 2)] if (known := [half for half in halves if half]) else []
+    return min(6, max(0, min(wanted)))
 
 
 def _rounded(value: float, decimals: int) -> str:
