@@ -26,7 +26,7 @@ from datetime import datetime, timezone
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,39 +182,48 @@ def spread(count: int, wanted: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Effect:
-    """What an arm of an ablation is worth: the change of a figure, its interval where there is one, a verdict."""
+    """What having a part changes of a figure, its interval where there is one, a verdict. better: lower or higher."""
 
-    arm: str
-    metric: str
-    which: Literal["best", "last"]
+    part: str
+    figure: str
+    at: str
     mean: float | None
     low: float | None
     high: float | None
     verdict: str
+    better: str = ""
 
 
 def effects(folder: Path, tell: Callable[[str], object] = lambda sentence: None) -> list[Effect]:
     """The effects of the ablation in a folder; none where it has no report.json, or one that cannot be read: told.
 
-    report.json holds a list `effects` of objects: arm, metric, which (`best` or `last`), mean, low, high (numbers,
-    or null where they are not known), verdict. Other keys are not looked at.
+    report.json holds `effects`, a list of objects: part, compared, figure, at (`best` or `last`), verdict, and finding,
+    an object with mean and interval (an object with low and high), each null where it is not known. `better` tells of
+    a figure whether `lower` or `higher` is better. Other keys are not looked at.
     """
     path = folder / "report.json"
     if not path.is_file():
         return []
     try:
-        return [
-            Effect(
-                arm=str(entry["arm"]),
-                metric=str(entry["metric"]),
-                which="best" if entry["which"] == "best" else "last",
-                mean=_number(entry.get("mean")),
-                low=_number(entry.get("low")),
-                high=_number(entry.get("high")),
-                verdict=str(entry.get("verdict") or ""),
+        report = json.loads(path.read_text(encoding="utf-8"))
+        better = report.get("better") or {}
+        found = []
+        for entry in report["effects"]:
+            finding = entry.get("finding") or {}
+            interval = finding.get("interval") or {}
+            found.append(
+                Effect(
+                    part=" ".join(str(entry[key]) for key in ("part", "compared") if entry.get(key)),
+                    figure=str(entry["figure"]),
+                    at=str(entry["at"]),
+                    mean=_number(finding.get("mean")),
+                    low=_number(interval.get("low")),
+                    high=_number(interval.get("high")),
+                    verdict=str(entry.get("verdict") or ""),
+                    better=str(better.get(entry["figure"]) or ""),
+                )
             )
-            for entry in json.loads(path.read_text(encoding="utf-8"))["effects"]
-        ]
+        return found
     except DAMAGE as error:
         tell(f"{path}: not the report of an ablation ({type(error).__name__}: {error}); it is left out")
         return []

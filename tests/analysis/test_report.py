@@ -286,23 +286,30 @@ def test_too_many_pictures_are_thinned_and_the_last_stays(tmp_path: Path, monkey
 
 # --- effects ---------------------------------------------------------------------------------------------------------
 
-EFFECT = {"arm": "ema", "metric": FID, "which": "last", "mean": -3.25, "low": -4.5, "high": -2.0, "verdict": "helps"}
+EFFECT = {
+    "part": "trick.ema", "compared": "in the full recipe", "plus": ["full"], "minus": ["full-ema"], "figure": FID,
+    "at": "last", "verdict": "helps", "finding": {"mean": -3.25, "p": 0.01, "interval": {"low": -4.5, "high": -2.0, "alpha": 0.05}},
+}  # fmt: skip
 
 
 def test_effects_of_an_ablation_are_read_and_told(tmp_path: Path) -> None:
-    lone = {**EFFECT, "arm": "topk", "which": "best", "low": None, "high": None, "verdict": "one pair", "more": 1}
-    (tmp_path / "report.json").write_text(json.dumps({"effects": [EFFECT, lone]}))
+    lone = {**EFFECT, "part": "topk", "at": "best", "finding": {"mean": 1.5, "interval": None}, "verdict": "one pair"}
+    lost = {**EFFECT, "part": "r1", "figure": "kid", "finding": None, "verdict": "lost"}
+    (tmp_path / "report.json").write_text(json.dumps({"better": {FID: "lower"}, "effects": [EFFECT, lone, lost]}))
     found = effects(tmp_path)
     assert found == [
-        Effect("ema", FID, "last", -3.25, -4.5, -2.0, "helps"),
-        Effect("topk", FID, "best", -3.25, None, None, "one pair"),
+        Effect("trick.ema in the full recipe", FID, "last", -3.25, -4.5, -2.0, "helps", "lower"),
+        Effect("topk in the full recipe", FID, "best", 1.5, None, None, "one pair", "lower"),
+        Effect("r1 in the full recipe", "kid", "last", None, None, None, "lost", ""),
     ]
     got = made(run_folder(tmp_path / "a"), effects=found)
-    assert {"ema", "helps", "-3.25", "-4.5", "-2", "one pair"} <= set(got.texts)
-    assert got.data["effects"][0] == EFFECT
+    assert {"trick.ema in the full recipe", "helps", "-3.25", "-4.5", "-2", "+1.5", "one pair", "lost"} <= set(
+        got.texts
+    )
+    assert got.data["effects"][0]["mean"] == -3.25 and got.data["effects"][0]["low"] == -4.5
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"effects": [{"arm": "a"}]}', '{"effects": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"effects": [{"part": "a"}]}', '{"effects": 3}'])
 def test_a_damaged_report_of_an_ablation_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "report.json").write_text(content)
     told: list[str] = []

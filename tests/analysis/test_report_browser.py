@@ -24,7 +24,11 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium o
 BEST = {"hinge": [30.0, 34.0, 29.0], "<b>wgan</b>": [101.0, 99.5], "lsgan": [8.5]}
 SHADES = {0: (255, 0, 0), 40: (0, 255, 0), 80: (0, 0, 255)}
 PACE = {"hinge": 36.0, "<b>wgan</b>": 72.0, "lsgan": 36.0}  # seconds a step
-EFFECT = {"arm": "ema", "metric": FID, "which": "last", "mean": -3.0, "low": -4.0, "high": -2.0, "verdict": "helps"}
+EFFECT = {
+    "part": "ema", "figure": FID, "at": "last", "verdict": "helps",
+    "finding": {"mean": -3.0, "interval": {"low": -4.0, "high": -2.0}},
+}  # fmt: skip
+LONE = {**EFFECT, "part": "<i>topk</i>", "finding": {"mean": -3.0, "interval": None}}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             curve += rows(range(0, 401, 40), seed, PACE[loss] + seed, **{FID: lambda step, v=value: v + 400 - step})
             at = folder / f"{len(list(folder.iterdir()))}"
             run_folder(at, seed, curve, SHADES, value, value + 1, loss={"name": loss})
-    (folder / "report.json").write_text(json.dumps({"effects": [EFFECT, {**EFFECT, "arm": "topk", "low": None}]}))
+    (folder / "report.json").write_text(json.dumps({"effects": [EFFECT, LONE], "better": {FID: "lower"}}))
     assert cli.main(["compare", str(folder), "--html", str(folder / "page.html")]) == 0
     return folder / "page.html"
 
@@ -187,9 +191,10 @@ def test_configs_tell_what_differs(page: Any) -> None:
 def test_effects_are_drawn_with_their_intervals(page: Any) -> None:
     drawn = page.evaluate("(({x, error_x}) => ({x, error_x}))(document.getElementById('forest').data[0])")
     assert drawn["x"] == [-3, -3]
-    assert drawn["error_x"]["array"] == [1, 1] and drawn["error_x"]["arrayminus"] == [0, 1], "topk has no lower end"
+    assert drawn["error_x"]["array"] == drawn["error_x"]["arrayminus"] == [0, 1], "topk has no interval; ema is above"
     ticks = page.locator("#forest .ytick text").all_text_contents()
-    assert sorted(ticks) == ["ema", "topk"]
+    assert sorted(ticks) == ["<i>topk</i>", "ema"]
+    assert page.locator("#forest .xtitle").text_content() == f"change of {FID}, last (lower is better)"
 
 
 def test_charts_offer_nothing_that_would_send_them_away(page: Any) -> None:

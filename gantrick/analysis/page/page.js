@@ -283,8 +283,10 @@
   }
   function drawForest() {
     if (!$("forest") || !window.Plotly) return;
-    const [metric, which] = JSON.parse($("effect").value);
-    const rows = data.effects.filter((each) => each.metric === metric && each.which === which && each.mean !== null).reverse();
+    const [figure, at] = JSON.parse($("effect").value);
+    const every = data.effects.filter((each) => each.figure === figure && each.at === at);
+    const rows = every.filter((each) => each.mean !== null).reverse();
+    const better = every[0].better ? ` (${every[0].better} is better)` : "";
     const clear = (each) => each.low !== null && each.high !== null && (each.low > 0 || each.high < 0);
     $("forest").style.height = `${90 + 34 * Math.max(1, rows.length)}px`;
     Plotly.react($("forest"), [{
@@ -299,8 +301,8 @@
       hovertemplate: "%{text}<extra></extra>",
     }], layout({
       hovermode: "closest", height: 90 + 34 * Math.max(1, rows.length),
-      xaxis: { title: { text: `change of ${escaped(metric)}, ${which}` }, zeroline: true, zerolinewidth: 2, zerolinecolor: css("--faint") },
-      yaxis: { tickvals: rows.map((_, i) => i), ticktext: rows.map((each) => escaped(each.arm)), range: [-0.7, rows.length - 0.3], zeroline: false },
+      xaxis: { title: { text: escaped(`change of ${figure}, ${at}${better}`) }, zeroline: true, zerolinewidth: 2, zerolinecolor: css("--faint") },
+      yaxis: { tickvals: rows.map((_, i) => i), ticktext: rows.map((each) => escaped(each.part)), range: [-0.7, rows.length - 0.3], zeroline: false },
     }), CONFIG);
   }
 
@@ -331,7 +333,7 @@
       for (const control of document.querySelectorAll("#metric, #lines, #log, input[name=axis]")) control.addEventListener("change", drawCurves);
     }
     if ($("forest")) {
-      const kinds = [...new Set(data.effects.map((each) => JSON.stringify([each.metric, each.which])))];
+      const kinds = [...new Set(data.effects.map((each) => JSON.stringify([each.figure, each.at])))];
       for (const kind of kinds) $("effect").append(made("option", JSON.parse(kind).join(", "), { value: kind }));
       $("effect").addEventListener("change", drawForest);
     }
