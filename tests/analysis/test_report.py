@@ -236,7 +236,7 @@ def test_failed_running_and_unknown_runs_are_told_with_their_reasons(tmp_path: P
 def test_published_figures_have_a_column_of_their_own(tmp_path: Path) -> None:
     published = {"paper": {"metric": FID, "value": 7.5, "protocol": "theirs", "source": "x"}}
     got = made(run_folder(tmp_path / "a", best=1.0, last=2.0, published=published))
-    assert f"{FID} published" in got.texts and "7.5 (paper)" in got.texts
+    assert f"{FID} published" in "".join(got.texts) and "7.5 (paper)" in got.texts
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

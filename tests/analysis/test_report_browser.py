@@ -211,6 +211,18 @@ def test_charts_fit_on_paper_and_come_back(page: Any) -> None:
     page.wait_for_function(f"{width} === {before}")
 
 
+def test_a_run_that_has_only_begun_makes_a_page_too(browser: Any, tmp_path: Path) -> None:
+    run_folder(tmp_path / "a")
+    (tmp_path / "a" / "metrics.jsonl").unlink()
+    assert cli.main(["compare", str(tmp_path / "a"), "--html", str(tmp_path / "page.html")]) == 0
+    page, errors = browser.new_page(), list[str]()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached")
+    assert not errors and page.locator("h2").all_inner_texts() == ["Figures", "Runs"]
+    page.close()
+
+
 def test_it_is_readable_in_the_dark_and_on_a_phone(browser: Any, file: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
     page = context.new_page()

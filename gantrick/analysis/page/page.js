@@ -272,9 +272,10 @@
     const drawn = traces(metric, clock, $("lines").value);
     const strokes = drawn.filter((trace) => trace.name).length;
     const logarithmic = $("log").checked;
+    const thousands = clock < 2 && drawn.some(({ x }) => Math.max(x[0], x.at(-1)) >= 1000);
     Plotly.react($("curve"), drawn, layout({
       hovermode: strokes > 0 && strokes <= 12 ? "x unified" : "closest",
-      xaxis: { title: { text: ["steps", "images", span.word][clock] }, tickformat: clock < 2 ? "~s" : "", hoverformat: clock < 2 ? ",.0f" : ".4~g" },
+      xaxis: { title: { text: ["steps", "images", span.word][clock] }, tickformat: thousands ? "~s" : "", hoverformat: clock < 2 ? ",.0f" : ".4~g" },
       yaxis: { title: { text: escaped(data.metrics[metric]) }, type: logarithmic ? "log" : "linear" },
     }), CONFIG);
     $("curve").setAttribute("aria-label", `${data.metrics[metric]} against ${["steps", "images", span.word][clock]}`);
@@ -282,7 +283,7 @@
     $("curve-note").textContent = !shown.size ? "No group is shown: choose some above." : missing.length ? `Without ${data.metrics[metric]}: ${missing.map((group) => data.groups[group].name).join("; ")}` : "";
   }
   function drawForest() {
-    if (!$("forest") || !window.Plotly) return;
+    if (!$("forest") || !window.Plotly || !$("effect").value) return;
     const [figure, at] = JSON.parse($("effect").value);
     const every = data.effects.filter((each) => each.figure === figure && each.at === at);
     const rows = every.filter((each) => each.mean !== null).reverse();
@@ -333,9 +334,10 @@
       for (const control of document.querySelectorAll("#metric, #lines, #log, input[name=axis]")) control.addEventListener("change", drawCurves);
     }
     if ($("forest")) {
-      const kinds = [...new Set(data.effects.map((each) => JSON.stringify([each.figure, each.at])))];
+      const kinds = [...new Set(data.effects.filter((each) => each.mean !== null).map((each) => JSON.stringify([each.figure, each.at])))];
       for (const kind of kinds) $("effect").append(made("option", JSON.parse(kind).join(", "), { value: kind }));
       $("effect").addEventListener("change", drawForest);
+      if (!kinds.length) for (const none of [$("forest"), $("effect").closest(".controls")]) none.hidden = true;
     }
     redraw();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
