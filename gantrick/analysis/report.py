@@ -445,7 +445,7 @@ def _packed_pictures(
         notes.append(
             f"Samples: {shown:,} of {sum(there.values()):,} grids are here, evenly spaced over training, made smaller"
         )
-    if without := len(found) - len(by):
+    if read and (without := len(found) - len(by)):
         notes.append(f"Samples: of {without:,} of {len(found):,} groups there are none here")
     packed = [
         {
