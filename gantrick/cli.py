@@ -265,13 +265,24 @@ def compare(words: list[str]) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves, samples and configs too")
     arguments = parser.parse_intermixed_args(words)
-    _has_place(arguments.csv, arguments.json, arguments.latex)
+    _has_place(arguments.csv, arguments.json, arguments.latex, arguments.html)
     import json
+    from importlib.util import find_spec
 
     from gantrick.analysis import compare as side
 
-    runs = side.read([path.expanduser() for path in arguments.runs], lambda sentence: _warn("compare", sentence))
+    if arguments.html and (missing := [name for name in ("plotly", "orjson", "jinja2") if find_spec(name) is None]):
+        raise Refused(f'--html: needs {" and ".join(missing)}; pip install "gantrick[report]"')
+    left_out: list[str] = []
+
+    def tell(sentence: str) -> None:
+        left_out.append(sentence)
+        _warn("compare", sentence)
+
+    folders = [path.expanduser() for path in arguments.runs]
+    runs = side.read(folders, tell)
     if not runs:
         raise Refused("none of these is a run; name run folders or a sweep under runs/")
     made = side.table(runs)
@@ -295,6 +306,11 @@ def compare(words: list[str]) -> int:
         arguments.json.write_text(json.dumps(made.numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if arguments.latex:
         arguments.latex.write_text(side.as_latex(made), encoding="utf-8")
+    if arguments.html:
+        from gantrick.analysis import report
+
+        effects = [effect for folder in folders for effect in report.effects(folder, tell)]
+        arguments.html.write_text(report.page(runs, effects, left_out), encoding="utf-8", errors="replace")
     return 0
 
 
