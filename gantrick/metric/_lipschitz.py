@@ -139,24 +139,25 @@ class Tracer:
 
     def _one(self, name: str, args: Any, kwargs: Any, out: Tensor) -> Bounded:
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Bounded)]
-        call = Call(self, name, args, kwargs, inputs, out)
+        earlier = [why for x in inputs for why in x.why]
         try:
-            if self._left:
-                raise Unbounded(self._left[0])
             if not out.is_floating_point():
                 raise Unbounded("chooses by comparing, which can jump")
             if out.ndim == 0 or len(out) != len(inputs[0]):
                 raise Unbounded(f"{name} mixes the samples of a batch")
             try:
-                bound = rule(call)
+                bound = rule(Call(self, name, args, kwargs, inputs, out))
             except (IndexError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise Unbounded(f"nothing is known of {name} with these arguments") from error
         except Unbounded as reason:
-            text = str(reason)
-            return self._bounded(out, math.inf, [text if ": " in text else f"{self.place}: {text}"])
-        if math.isfinite(bound):
-            return self._bounded(out, bound, ())
-        return self._bounded(out, math.inf, [why for x in inputs for why in x.why])
+            return self._bounded(out, math.inf, earlier or [f"{self.place}: {reason}"])
+        return self._bounded(out, bound, () if math.isfinite(bound) else earlier)
+
+    def found(self, out: Tensor) -> tuple[float, tuple[str, ...]]:
+        """The bound of what came of a forward that was followed, and why there is none."""
+        if self._left:
+            return math.inf, (self._left[0],)
+        return (out.bound, out.why) if isinstance(out, Bounded) else (0.0, ())
 
     def layer(self, find: Callable[[], float]) -> float:
         """The norm of the linear layer that is running; found once, however many labels its forward is run for."""

@@ -162,10 +162,13 @@ def upper_bound(
         with tracer.following():
             out = discriminator(tracer.start(rows), labels)
             score = out.scores @ weights
-        bound, why = score.bound, score.why
+        bound, why = tracer.found(score)
         head = discriminator.head
         if isinstance(head, AFFINE):
-            bound = min(bound, out.features.bound * _steepness(head, weights, len(rows), out.features.shape[1], labels))
+            bound = min(
+                bound,
+                tracer.found(out.features)[0] * _steepness(head, weights, len(rows), out.features.shape[1], labels),
+            )
             why = why if math.isinf(bound) else ()
         bounds.append((bound, why))
     return max(bounds)

@@ -36,7 +36,7 @@ def followed(function: Callable[..., Tensor], *shape: int, norms: Any = "operato
     tracer = Tracer(module.eval(), norms)
     with tracer.following():
         out: Any = function(tracer.start(torch.rand(2, *shape)))
-    return out.bound, out.why
+    return tracer.found(out)
 
 
 # --- norms of linear maps --------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_the_bound_by_the_matrix_is_reached() -> None:
     true = operator_norm(ones, (1, 40, 40), padding=(1, 1))
     assert matrix_norm(ones.flatten(1)) == pytest.approx(3)
     assert matrix_bound(ones) == pytest.approx(9)
-    assert 8.9 < true < 9.0
+    assert 8.9 < true < 9 / math.sqrt(0.99)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4,)])
@@ -110,11 +110,8 @@ LINEAR: dict[str, Callable[[Tensor], Tensor]] = {  # whose Jacobian is everywher
     "batch norm": lambda x: F.batch_norm(x, VAR.to(x.dtype), VAR.to(x.dtype), GAIN.to(x.dtype), eps=1e-5),
     "nearest": lambda x: F.interpolate(x, scale_factor=2),
     "expanded": lambda x: x[:, :, None].expand(-1, -1, 4, -1, -1),
-    "shuffled": lambda x: (
-        F.pixel_shuffle(x.repeat_interleave(1, 0).reshape(len(x), 12, 3, 2), 2)
-        if False
-        else x.reshape(len(x), -1, 2).permute(0, 2, 1)
-    ),
+    "in another order": lambda x: x.reshape(len(x), -1, 2).permute(0, 2, 1),
+    "shuffled": lambda x: F.pixel_shuffle(x.reshape(len(x), 12, 3, 2), 2),
 }
 BENT: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -236,7 +233,7 @@ def test_of_a_linear_discriminator_both_bounds_are_its_norm() -> None:
 def test_a_cascading_head_is_linear_and_exact() -> None:
     """Its scores in numpy: each of what the directions before left of the features."""
     head, weights = CascadingHead(6, 3), np.array([0.5, 0.3, 0.2])
-    found, _ = upper_bound(Small(nn.Flatten(), head, tuple(weights)), torch.zeros(2, 6))
+    found, _ = upper_bound(Small(nn.Flatten(), head, tuple(weights.tolist())), torch.zeros(2, 6))
     rest, gradient = np.eye(6), np.zeros(6)
     for direction, share in zip(head.directions, weights, strict=True):
         w = direction.weight[0].detach().double().numpy()  # type: ignore[union-attr, operator]
