@@ -377,11 +377,12 @@ def _lines_of(told: dict[str, Any], slopes: list[dict[str, Any]]) -> Iterator[st
     groups: dict[tuple[str, str], list[str]] = {}
     for each in told["not_judged"]:
         groups.setdefault((each["reason"], each["remedy"]), []).append(each["title"])
-    yield "\nnot judged:" if groups else ""
+    if groups:
+        yield "\nnot judged:"
     for (reason, remedy), titles in groups.items():
         yield f"   {', '.join(titles)}: {reason}" + (f"; {remedy}" if remedy else "")
     if metrics := list(dict.fromkeys(name for each in told["not_judged"] for name in each["metrics"])):
-        yield f"   these would see it: gantrick eval {told['run']} {shlex.quote(f'metric=[{",".join(metrics)}]')}"
+        yield f"   to see it: {shlex.join(['gantrick', 'eval', told['run'], 'metric=[' + ','.join(metrics) + ']'])}"
 
 
 def bench(words: list[str]) -> int:

@@ -22,7 +22,7 @@ UNTOLD = VOLATILE | {"published"}  # keys that say nothing of what a run does
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to try: a part to add (`trick`, `regularizer`), a loss to take, a key to set, or to take `factor` times."""
+    """One thing to try: a part to add (`trick`, `regularizer`), a loss to take, a key to set or take `factor` times."""
 
     key: str
     value: Any
