@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ class Pharmacy:
 
     def __init__(self, run: Run):
         self.run, self.trouble = run, ""
-        self._stack = ExitStack()
+        self._stack, self._known = ExitStack(), dict[Change, Suggestion | None]()
 
     def __enter__(self) -> Pharmacy:
         try:
@@ -152,8 +152,7 @@ class Pharmacy:
         if not run.config:
             raise GantrickError("its config.yaml cannot be read")
         own = check(run.config)
-        self._sound(own)  # refused, where this machine lacks the data
-        self._work, self._warned = _work(own), set(gan.warnings(gan.bring_together(own)))
+        self._work, self._warned = _work(own), _warnings(own)  # refused, where this machine lacks the data
         recorded = _recorded(run)
         flags, words = recorded if recorded else ([], [])
         self.flags = flags
@@ -181,7 +180,11 @@ class Pharmacy:
             return []
         found: list[Suggestion] = []
         for change in REMEDIES.get(finding.name, ()):
-            if len(found) < MOST and (made := self._tried(change)) is not None:
+            if len(found) == MOST:
+                break
+            if change not in self._known:
+                self._known[change] = self._tried(change)
+            if (made := self._known[change]) is not None:
                 found.append(made)
         return found
 
@@ -196,8 +199,7 @@ class Pharmacy:
             recipe = check(resolved)
             if not _has(resolved, change) or _work(recipe) == self._work:
                 return None
-            self._sound(recipe)
-            if set(gan.warnings(gan.bring_together(recipe))) - self._warned:
+            if _warnings(recipe) - self._warned:
                 return None
         except GantrickError:  # refused together with what the run has
             return None
@@ -235,10 +237,6 @@ class Pharmacy:
             ]
         return _replaced(words, key, _text(value))
 
-    def _sound(self, recipe: Recipe) -> None:
-        """Raises ConfigError where the run would be refused, on whichever device."""
-        gan.preflight(check({**recipe.resolved, "device": "cpu", "devices": 1, "cuda_graphs": False}), resumed=True)
-
     # --- the run's own words ---
 
     def _same(self, words: Sequence[str]) -> bool:
@@ -257,6 +255,12 @@ class Pharmacy:
         there = self._composer.resolved(words)
         there, wanted = ({k: v for k, v in c.items() if k not in UNTOLD} for c in (there, own))
         return [*words, *_differences(there, wanted)]
+
+
+def _warnings(recipe: Recipe) -> set[str]:
+    """What the run would be warned of. Raises ConfigError where it would be refused, on whichever device."""
+    anywhere = replace(recipe.settings, device="cpu", devices=1, cuda_graphs=False)
+    return set(gan.warnings(gan.preflight(replace(recipe, settings=anywhere), resumed=True)))
 
 
 def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "") -> Iterator[str]:
