@@ -117,7 +117,8 @@ class Lipschitz(Metric):
             fake, fake_labels = torch.cat(flat).view(-1, *shape).to(real.dtype), torch.cat(of_fakes)
         else:
             fake, fake_labels = torch.cat(list(evaluation.fakes(len(rows), self.batch_size))), None
-        size = len(rows) - len(rows) % 60 or len(rows)  # packs of 2 to 6 fit
+        size = min(len(real), len(fake))  # of fakes there may be fewer: eval_samples
+        size = size - size % 60 or size  # packs of 2 to 6 fit
         x, y = networks.see(real[:size]), networks.see(fake[:size])
         if not labelled:
             labels = None

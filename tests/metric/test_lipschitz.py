@@ -352,6 +352,13 @@ def test_spectral_norms_by_layer() -> None:
 # --- in a run --------------------------------------------------------------------------------------------------------
 
 
+def test_fewer_fakes_than_reals() -> None:
+    game = Game(recipe(trick={"projection": {}, "conditional_batch_norm": {}}))
+    judging = Judging(game.gan, Reals(game.gan.assembly.dataset), 0, 0, limit=10)
+    taken = take({"lipschitz": Lipschitz(24)}, judging)
+    assert taken.protocols["lipschitz/lower"]["fake_count"] == 10 == taken.protocols["lipschitz/lower"]["real_count"]
+
+
 def test_looking_changes_nothing() -> None:
     game = Game(recipe(trick={"spectral_norm": {}}, model={"d_dropout": 0.5})).rounds(1)
     state = {k: v.clone() for k, v in game.gan.discriminator.state_dict().items()}
