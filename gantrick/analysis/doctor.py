@@ -744,7 +744,7 @@ def draw_norms(run: Run, path: Path) -> bool:
 
     players = [(p, t) for p, t in (("d", "discriminator"), ("g", "generator")) if any(k.startswith(p) for k in curves)]
     figure, all_axes = pyplot.subplots(
-        1, len(players), figsize=(6 * len(players), 4.5), layout="constrained", squeeze=False
+        1, len(players), figsize=(7 * len(players), 4.5), layout="constrained", squeeze=False
     )
     for axes, (player, title) in zip(all_axes[0], players, strict=True):
         own = {key.partition(": ")[2]: curve for key, curve in curves.items() if key.startswith(f"{player}: ")}
@@ -756,7 +756,7 @@ def draw_norms(run: Run, path: Path) -> bool:
         if all(value > 0 for curve in own.values() for _, value in curve):
             axes.set_yscale("log")
         if len(own) <= 20:
-            axes.legend(fontsize=7)
+            axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
     return True
