@@ -436,5 +436,5 @@ def test_one_string_is_no_list_of_overrides() -> None:
         gantrick.compose("loss=wgan")
 
 
-def test_a_config_may_be_resolved_twice(composer: config.Composer) -> None:
-    assert composer.resolved(["loss=hinge"]) == composer.resolved(["loss=hinge"], number=1)
+def test_a_config_may_be_resolved_twice(composing: config.Composer) -> None:
+    assert composing.resolved(["loss=hinge"]) == composing.resolved(["loss=hinge"], number=1)
