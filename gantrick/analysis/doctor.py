@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import yaml
 
@@ -124,7 +124,7 @@ class Run:
     @property
     def step(self) -> int:
         found = self.status.get("step")
-        return found if isinstance(found, int) else max((row["step"] for row in self.rows), default=0)
+        return found if _is_count(found) else max((row["step"] for row in self.rows), default=0)
 
     def names(self, group: str) -> list[str]:
         """The parts of a group that the run has: "trick"."""
@@ -148,7 +148,7 @@ class Run:
         for row in self.later:
             values = row.get("figures")
             for name, value in values.items() if isinstance(values, Mapping) else ():
-                if _finite(value) and isinstance(row.get("step"), int) and row["step"] >= found.get(name, (0, 0))[0]:
+                if _finite(value) and row["step"] >= found.get(name, (0, 0))[0]:
                     found[name] = row["step"], float(value)
         for row in self.rows:
             for name, value in row.items():
@@ -171,7 +171,12 @@ class Run:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a number that float32 can hold, as all that a run writes; NaN compares with nothing."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e39
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def is_run(folder: Path) -> bool:
@@ -189,9 +194,7 @@ def read(folder: Path) -> Run:
     run.later = _rows(folder / "evaluations" / "figures.jsonl", run.notes)
     acts = run.status.get("acts")
     run.acts = [act for act in acts if isinstance(act, dict)] if isinstance(acts, list) else []
-    origin = max(
-        (a["step"] for a in run.acts if a.get("act") == "reseed" and isinstance(a.get("step"), int)), default=0
-    )
+    origin = max((a["step"] for a in run.acts if a.get("act") == "reseed" and _is_count(a.get("step"))), default=0)
     run.rows = [row for row in rows if row["step"] >= origin]
     return run
 
@@ -230,7 +233,7 @@ def _rows(path: Path, notes: list[str], missing: bool = False) -> list[dict[str,
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] >= 0:
+        if isinstance(row, dict) and _is_count(row.get("step")):
             rows.append(row)
         else:
             bad += 1
@@ -337,7 +340,7 @@ def mode_collapse(run: Run, name: str, title: str) -> Judgement:
     if (covered := run.figures.get("modes/covered")) is not None and covered[0] > 0:
         seen, most = True, max((value for _, value in run.curve("modes/covered")), default=covered[1])
         modes = run.protocol("modes/covered").get("modes")
-        if isinstance(modes, int) and covered[1] < limit("covered") * modes:
+        if _is_count(modes) and covered[1] < limit("covered") * modes:
             numbers["covered"] = covered[1]
             evidence.append(f"{covered[1]:g} of {modes} modes are covered at step {covered[0]:,}")
             strong = True
@@ -411,7 +414,7 @@ def memorising(run: Run, name: str, title: str) -> Judgement:
     evidence, numbers = list[str](), dict[str, float | int | str]()
     if share is not None:
         counts = [run.protocol(share[0]).get(key) for key in ("fakes", "held_out_count")]
-        m, n = (c if isinstance(c, int) and c > 0 else 100 for c in counts)
+        m, n = (c if _is_count(c) and c > 0 else 100 for c in counts)
         error = math.sqrt((m + n + 1) / (12 * m * n))  # of Mann and Whitney's statistic by chance
         if share[2] >= max(limit("memorization"), 0.5 + limit("errors") * error):
             numbers["memorization"] = share[2]
