@@ -244,7 +244,10 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("which", WORDS)
+QUICK = ("flagship", "guarded")
+
+
+@pytest.mark.parametrize("which", [w if w in QUICK else pytest.param(w, marks=pytest.mark.slow) for w in WORDS])
 def test_suggestions_compose_and_are_not_on_already(which: str, tmp_path: Path) -> None:
     """Every command is composed anew, and passes what a run passes before it starts; it differs from the run's own."""
     run = written(tmp_path / "run", WORDS[which])
