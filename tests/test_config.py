@@ -442,7 +442,3 @@ def test_a_key_without_a_value_yet_is_a_key() -> None:
 def test_one_string_is_no_list_of_overrides() -> None:
     with pytest.raises(ConfigError, match="put it in brackets"):
         gantrick.compose("loss=wgan")
-
-
-def test_a_config_may_be_resolved_twice(composing: config.Composer) -> None:
-    assert composing.resolved(["loss=hinge"]) == composing.resolved(["loss=hinge"], number=1)
