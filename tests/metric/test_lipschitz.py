@@ -253,7 +253,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "a cascade of projections": {"trick": {"projection": {}, "cascading": {}}},
     "labels beside images": {"trick": {"label_concat": {}}},
     "labels beside features": {"trick": {"label_concat": {"d_place": "features"}}},
-    "packs": {"trick": {"pacgan": {"size": 3}}},
+    "packs": {"trick": {"pacgan": {"size": 2}}},
     "spectral norm": {"trick": {"spectral_norm": {}}},
     "multi_hinge": {"loss": "multi_hinge"},
     "o_gan": {"loss": "o_gan"},
