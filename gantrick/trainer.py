@@ -515,8 +515,10 @@ class Trainer:
                 self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
         figures, protocols = taken.figures, taken.protocols
         if not figures:
+            if taken.details:
+                self._row(taken.details)
             return
-        self._row(figures)
+        self._row({**figures, **taken.details})
         self.console.step(self.step, figures)
         self._latest |= figures
         self.last = {"step": self.step, "figures": figures, "protocol": protocols}

@@ -13,6 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
@@ -540,6 +541,20 @@ class Dataset(ABC):
         """The whole of a split, in memory or as `Pictures`. Raises ConfigError naming the file or folder at fault."""
 
 
+@dataclass(frozen=True)
+class Networks:
+    """Both players in evaluation mode, with the weights that are being trained.
+
+    discriminator: (what it sees, labels) -> DiscriminatorOutput. see: samples as data -> what D sees of them, packed
+    where it judges packs, without augmentation. tags: the run's (`stages.TAGS`).
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    see: Callable[[Tensor], Tensor]
+    tags: frozenset[str] = frozenset()
+
+
 class Evaluation(Protocol):
     """What a metric may ask for. Every draw comes from streams of its own, so that training never notices."""
 
@@ -596,6 +611,9 @@ class Evaluation(Protocol):
     def class_logits(self, images: Tensor, weights: str) -> Tensor:
         """What D says of the classes of samples as data: (B, classes). Raises GantrickError where it says nothing."""
 
+    def networks(self) -> AbstractContextManager[Networks]:
+        """The players themselves, inside; whoever looks at them leaves them as they are."""
+
     def tell(self, sentence: str) -> object:
         """A warning for the user."""
 
@@ -622,12 +640,14 @@ class Verdict:
 class Figures:
     """Numbers by metric name (`fid/digits_cnn`), the protocol that made them, and pictures left in the run folder.
 
-    A protocol is given its `fingerprint`, the sha256 over all else in it.
+    A protocol is given its `fingerprint`, the sha256 over all else in it. `details` are for the row in metrics.jsonl
+    alone: what is too much for a table, by a name of its own, as JSON.
     """
 
     values: Mapping[str, float]
     protocol: Mapping[str, Any] = field(default_factory=dict)
     pictures: tuple[Path, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.protocol and "fingerprint" not in self.protocol:
