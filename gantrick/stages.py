@@ -57,6 +57,7 @@ def _table() -> dict[str, Stage]:
         Stage("refine_latents", "sample", chain, ("latents", "generator", "discriminator"), "latents"),
         Stage("mix", "feed", chain, ("real", "fake"), "(real, fake), D's turn only"),
         Stage("augment", "feed", chain, ("images",), "images, differentiable, both turns"),
+        Stage("disturb", "feed", chain, ("images",), "images with noise, after `augment`, both turns"),
         Stage("pack", "feed", one, ("images",), "packs"),
         Stage("mislabel", "loss", chain, ("targets",), "targets of 0 and 1, some of them wrong; before `targets`"),
         Stage("targets", "loss", chain, ("targets",), "targets"),

@@ -81,6 +81,7 @@ def the_order_does_not_matter(loss: str, pair: tuple) -> None:
     chains = (
         "build",
         "augment",
+        "disturb",
         "mislabel",
         "targets",
         "mix",
