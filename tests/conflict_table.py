@@ -100,6 +100,8 @@ REFUSED: list[Row] = [
     ("trick.infogan", "trick.pacgan", {}, "the samples of a pack have codes of their own"),
     ("loss.o_gan", "trick.infogan", {}, "two codes in one z"),
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
+    ("trick.infogan", "trick.latent_optimization", {}, "nor are they to be moved"),
+    ("trick.latent_optimization", "trick.pacgan", {}, "each z follows its own sample's score, and a pack has one"),
     *(
         ("trick." + a, "trick." + b, {}, "two update rules")
         for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "unrolled"), 2)
