@@ -122,7 +122,7 @@ def sample(words: list[str]) -> int:
         if arguments.truncation is not None:
             run.truncate(arguments.truncation)
         if arguments.standing_statistics:
-            sampling.stand(run.gan, arguments.standing_statistics, 64, arguments.seed, arguments.weights)
+            run.stand(arguments.standing_statistics)
     columns = None
     if arguments.interpolate:
         columns = 8

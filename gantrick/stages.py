@@ -73,9 +73,10 @@ def _table() -> dict[str, Stage]:
         Stage("sync", "after", one, ("generator", "discriminator"), "nothing; writes trained weights"),
         Stage("average", "after", each, ("generator", "discriminator"), "nothing; reads trained weights"),
         Stage("watch", "watch", each, ("row",), "None to go on, or a Verdict"),
-        Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
+        Stage("settle", "draw", chain, ("generator", "latents"), "the generator to draw from: a copy, settled for it"),
+        Stage("calibrate", "draw", each, ("discriminator", "fakes", "reals"), "nothing; before drawing, for `accept`"),
         Stage("truncate", "draw", chain, ("latents",), "latents"),
-        Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),
+        Stage("accept", "draw", chain, ("mask", "images", "output"), "mask (B,); refused places are drawn again"),
     ]
     return {row.name: row for row in rows}
 
@@ -93,6 +94,7 @@ TAGS: Mapping[str, str] = {
     "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
+    "g.reference_statistics": "G normalises with the statistics of a fixed batch",
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",
     "d.compares": "D tells each sample's distance from the others in the batch",
     "d.packs": "D judges packs of several samples",

@@ -106,6 +106,7 @@ REFUSED: list[Row] = [
         ("trick." + a, "trick." + b, {}, "two update rules")
         for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "unrolled"), 2)
     ),
+    ("trick.standing_statistics", "trick.virtual_batch_norm", {}, "G's statistics are those of a fixed batch, always"),
     ("trick.conditional_batch_norm", "trick.self_modulation", {}, "each gives G's batch norms a gain of its own"),
     (
         "trick.conditional_batch_norm",

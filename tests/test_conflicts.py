@@ -38,7 +38,10 @@ def chosen(loss: str, entries: tuple, d_norm: str, **more):
     groups: dict = {"regularizer": {}, "trick": {}}
     for group, name, options in entries:
         groups[group][name] = options
-    return recipe(loss=loss, model={"d_norm": d_norm}, **groups, **more)
+    model = {"d_norm": d_norm}
+    if any("g.batch_statistics" in registry.load(group, name).needs for group, name, _ in entries):
+        model["g_norm"] = "batch"
+    return recipe(loss=loss, model=model, **groups, **more)
 
 
 def holds(row: Row, loss: str, entries: tuple, d_norm: str) -> bool:

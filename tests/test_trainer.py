@@ -136,7 +136,7 @@ def test_a_trained_run_draws_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
 def test_samples_that_are_not_accepted_are_drawn_again(tmp_path: Path, registered: dict) -> None:
     class Picky(Component):
-        def accept(self, mask, images, scores):
+        def accept(self, mask, images, output):
             return mask & (torch.arange(len(images)) % 3 == 0)
 
     registry.register("trick.picky")(Picky)
@@ -302,7 +302,7 @@ def test_figures_of_any_number_type_go_into_a_readable_checkpoint(tmp_path: Path
 
 def test_drawing_ends_where_nothing_is_accepted(tmp_path: Path, registered: dict) -> None:
     class Never(Component):
-        def accept(self, mask, images, scores):
+        def accept(self, mask, images, output):
             return mask & False
 
     registry.register("trick.never")(Never)

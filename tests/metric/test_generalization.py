@@ -8,7 +8,8 @@ import torch
 from measuring import Fixed, Measured, digits, gaussian
 from torch import Tensor
 
-from gantrick.evaluation import Judging, Reals, take
+from gantrick.evaluation import Judging, take
+from gantrick.feed import Reals
 from gantrick.metric.generalization import Generalization, compared
 from gantrick.types import GantrickError, Samples
 
