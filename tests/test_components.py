@@ -32,6 +32,7 @@ NO_SWITCH = {
     "minibatch_stddev",
     "orthogonal_init",
     "projection",
+    "rejection_sampling",
     "rotation",
     "self_modulation",
     "shared_embedding",
