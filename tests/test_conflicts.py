@@ -129,7 +129,7 @@ def test_every_pair(loss: str, entry: tuple) -> None:
 @pytest.mark.parametrize("d_norm", NORMS)
 @pytest.mark.parametrize("entry", ENTRIES, ids=name)
 def test_norm_of_d(entry: tuple, d_norm: str) -> None:
-    loss = "non_saturating" if "targets" in registry.load(*entry[:2]).needs else "hinge"
+    loss = "non_saturating" if registry.create(*entry).needs & {"targets", "probability_scores"} else "hinge"
     made = chosen(loss, (entry,), d_norm)
     if any(holds(row, loss, (entry,), d_norm) for row in REFUSED):
         with pytest.raises(ConfigError, match=r"d_norm=batch.*set model\.d_norm to"):
