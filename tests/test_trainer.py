@@ -351,10 +351,19 @@ STATEFUL = [
     {"loss": "wgan", "regularizer": {"gp": {}, "ct": {}}, "trick": {"cascading": {}, "ema": {"start": 2}}},
     {"loss": "hinge", "regularizer": {"r1": {"interval": 3}}, "trick": {"spectral_norm": {"network": "both"}}},
     {"trick": {"instance_noise": {"anneal": 9}, "label_smoothing": {}}, "d_steps": 2, "accumulate": 2},
+    {
+        "trick": {
+            "diffaugment": {},
+            "latent_optimization": {"beta": 0.1, "weight": 1.0},
+            "rejection_sampling": {"samples": 40},
+            "standing_statistics": {"batches": 2},
+            "ema": {},
+        }
+    },
 ]
 
 
-@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise"])
+@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise", "drawing"])
 @pytest.mark.parametrize("crash", [3, 5, 8])
 def test_a_run_that_was_cut_off_ends_in_the_same_bits(
     tmp_path: Path, registered: dict, settings: dict, crash: int
