@@ -142,6 +142,26 @@ def test_norm_of_d(entry: tuple, d_norm: str) -> None:
     Game(made, batch_size=4).rounds(1)
 
 
+DRAWN = {"rejection_sampling": {"samples": 50}, "standing_statistics": {"batches": 2}, "ema": {"decay": 0.5}}
+MOVED = {"diffaugment": {}, "latent_optimization": {"beta": 0.1}}
+MANY = {
+    "wgan_ct": ("wgan", {"gp": {}, "ct": {}}, {"cascading": {}, **MOVED, **DRAWN}),
+    "labels": ("hinge", {}, {"conditional_batch_norm": {}, "projection": {}, "cascading": {}, **MOVED, **DRAWN}),
+    "packs": ("non_saturating", {"r1": {}}, {"pacgan": {}, "diffaugment": {}, "standing_statistics": {"batches": 2}}),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_many_at_once(name: str) -> None:
+    """They train, draw finite samples, and in the opposite order the same weights and the same samples."""
+    loss, regularizers, tricks = MANY[name]
+    found = []
+    for ordered in (tricks, dict(reversed(tricks.items()))):
+        game = Game(recipe(loss, regularizers, ordered, {"g_norm": "batch", "d_norm": "none"})).rounds(2)
+        found.append((networks(game.state()), game.samples()))
+    assert torch.isfinite(found[0][1]).all() and equal(found[0][0], found[1][0]) and torch.equal(*[s for _, s in found])
+
+
 def test_all_refusals_come_at_once() -> None:
     entries = (("regularizer", "gp", {}), ("regularizer", "weight_clip", {}), ("trick", "label_smoothing", {}))
     entries += (("trick", "spectral_norm", {}),)
