@@ -111,6 +111,7 @@ TAGS: Mapping[str, str] = {
     "paired_loss": "the loss compares each real with one fake",
     "real_in_g": "G's turn needs scored reals",
     "second_order": "gradients are differentiated again",
+    "unrolled_steps": "G's gradient runs through steps of D",
 }
 
 

@@ -102,6 +102,7 @@ REFUSED: list[Row] = [
     ("loss.o_gan", "trick.infogan", {}, "two codes in one z"),
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
     ("trick.infogan", "trick.latent_optimization", {}, "nor are they to be moved"),
+    ("trick.latent_optimization", "trick.unrolled", {}, "a third derivative of G's batch norms, which torch lacks"),
     ("trick.latent_optimization", "trick.pacgan", {}, "each z follows its own sample's score, and a pack has one"),
     *(
         ("trick." + a, "trick." + b, {}, "two update rules")

@@ -36,6 +36,9 @@ class LatentOptimization(Component):
     )
     needs = frozenset({"second_order"})
     forbids = {
+        "unrolled_steps": Forbidden(
+            "third derivatives would be taken of G, and batch normalization has two", "set trick.unrolled.first_order"
+        ),
         "z.codes": Forbidden("codes are not noise, and would be moved", "leave one of them out"),
         "d.packs": Forbidden(
             "each z goes up its own sample's score, and a pack has one for all", "leave one of them out"
