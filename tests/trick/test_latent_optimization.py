@@ -163,6 +163,14 @@ def test_what_its_own_forwards_see_is_not_recorded() -> None:
         assert counts[0] == counts[1] > 0
 
 
+def test_unrolling_goes_with_it_to_first_order_alone() -> None:
+    exact, first = ({"unrolled": {"steps": 2, "first_order": order}} for order in (False, True))
+    with pytest.raises(ConfigError, match=r"third derivatives .* first_order"):
+        bring_together(recipe(trick={"latent_optimization": {}, **exact}))
+    game = Game(recipe(trick={"latent_optimization": {}, **first})).rounds(1)
+    assert torch.isfinite(game.samples()).all()
+
+
 @pytest.mark.parametrize(
     ("other", "reason"), [("infogan", "codes are not noise"), ("pacgan", "a pack has one for all")]
 )
