@@ -37,7 +37,8 @@ class LatentOptimization(Component):
     needs = frozenset({"second_order"})
     forbids = {
         "unrolled_steps": Forbidden(
-            "third derivatives would be taken of G, and batch normalization has two", "set trick.unrolled.first_order"
+            "third derivatives would be taken of G, and batch normalization has two",
+            "set trick.unrolled.first_order=true",
         ),
         "z.codes": Forbidden("codes are not noise, and would be moved", "leave one of them out"),
         "d.packs": Forbidden(
