@@ -16,17 +16,17 @@ import yaml
 
 from gantrick import config, parallel, registry
 from gantrick.analysis.compare import jobs_of, published_of
-from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
+from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Taken, modes_of, take
+from gantrick.feed import Reals
 from gantrick.gan import unfit
 from gantrick.protocol import protocol
 from gantrick.recipe import Part, Recipe, recorded
-from gantrick.sampling import Trained, Weights, load, stand
+from gantrick.sampling import Trained, Weights, load
 from gantrick.tracking.folder import RunFolder
 from gantrick.types import ConfigError, Metric
 
 FOLDER = "evaluations"  # of a run: figures.jsonl and pictures
 KEYS = ("metric", "checkpoint", "protocol", "weights", "mixture", "truncation", "standing_statistics", "seed", "device")
-STANDING_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Assessor:
         for run, which in opened:
             for threshold in self.asked.truncations:
                 trained = self._open(run, which, threshold)
-                judging = self._judging(trained, threshold)
+                judging = self._judging(trained)
                 taken = take(self._metrics_of(trained, judging), judging)
                 others = published_of(trained.recipe.resolved)
                 others = {name: entry for name, entry in others.items() if entry["metric"] in taken.figures}
@@ -208,7 +208,9 @@ class Assessor:
             ]
             if unlike:
                 raise ConfigError(f"mixture: {unlike[0]} is of other data than {first.path}; mix runs of one data set")
-            base = self._judging(first, threshold)
+            base = self._judging(first)
+            for part in parts:  # of one data set
+                part.gan.reals = base.reals
             judging = JudgingMixture(**{**vars(base), "folder": None}, gans=[part.gan for part in parts], shares=shares)
             told: object = [round(share / sum(shares), 6) for share in shares]
             if self.asked.by_mode:
@@ -237,18 +239,18 @@ class Assessor:
         if threshold is not None:
             trained.truncate(threshold)
         if self.asked.standing:
-            stand(trained.gan, self.asked.standing, STANDING_BATCH, self._seed(trained.recipe), self.asked.weights)
+            trained.stand(self.asked.standing)
         return trained
 
     def _seed(self, recipe: Recipe) -> int:
         return recipe.settings.seed if self.asked.seed is None else self.asked.seed
 
-    def _judging(self, trained: Trained, threshold: float | None = None) -> Judging:
+    def _judging(self, trained: Trained) -> Judging:
         recipe = trained.recipe
         key = json.dumps(recipe.resolved["dataset"], sort_keys=True, default=str)
         if key not in self._data:
-            self._data[key] = Reals(trained.gan.assembly.dataset), {}
-        reals, cache = self._data[key]
+            self._data[key] = trained.gan.reals, {}
+        trained.gan.reals, cache = self._data[key]
         pictures: Path | None = trained.path / FOLDER if parallel.writes() else None
         if pictures is not None:
             try:
@@ -257,26 +259,17 @@ class Assessor:
                 pictures = None
         return Judging(
             trained.gan,
-            reals,
+            trained.gan.reals,
             self._seed(recipe),
             trained.step,
             pictures,
             self.asked.weights,
             recipe.settings.eval_samples if self.asked.protocol == "training" else None,
-            ways=self._ways(threshold),
+            ways=trained.ways,
             cache=cache,
             beat=self.beat,
             tell=self.tell,
         )
-
-    def _ways(self, threshold: float | None) -> dict[str, Any]:
-        """How the request changes the drawing, named as the parts of a run are: it belongs to a figure's protocol."""
-        ways: dict[str, Any] = {}
-        if threshold is not None:
-            ways["truncate"] = {"trick.truncation": {"threshold": threshold, "how": "resample"}}
-        if self.asked.standing:
-            ways["standing_statistics"] = self.asked.standing
-        return ways
 
     def _metrics_of(self, trained: Trained, judging: Judging) -> dict[str, Metric]:
         """The metrics asked for, ready. Raises ConfigError where one does not fit the data, or cannot be had."""

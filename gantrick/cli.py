@@ -137,7 +137,7 @@ def sample(words: list[str]) -> int:
         if arguments.truncation is not None:
             run.truncate(arguments.truncation)
         if arguments.standing_statistics:
-            sampling.stand(run.gan, arguments.standing_statistics, 64, arguments.seed, arguments.weights)
+            run.stand(arguments.standing_statistics)
     columns, count = None, arguments.n or (8 if arguments.traverse or arguments.interpolate else 64)
     if arguments.traverse:
         found = runs[0].traverse(count, arguments.seed, arguments.weights, arguments.label, arguments.entry or ())

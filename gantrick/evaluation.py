@@ -7,36 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gantrick import parallel
-from gantrick.dataset._reading import read
-from gantrick.feed import stream, to_float, to_uint8
+from gantrick.feed import Reals, stream, to_float, to_uint8
 from gantrick.gan import GAN
-from gantrick.sampling import Through, Weights, apart, draw, draw_by_mode, draw_mixture, evaluating, generator_of
-from gantrick.types import CLASSES, ConfigError, Dataset, Figures, GantrickError, Metric, Networks, Samples
+from gantrick.sampling import Through, Weights, apart, chosen_generator, draw, draw_by_mode, draw_mixture, evaluating
+from gantrick.types import CLASSES, ConfigError, Dataset, Figures, GantrickError, Metric, Networks
 
-DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
+DRAWING = ("settle", "calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
 
 def _nothing(*_: Any) -> None:
     pass
-
-
-class Reals:
-    """The splits of a data set, each read once."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-        self._samples: dict[str, Samples] = {}
-
-    def __call__(self, split: Literal["train", "test"] = "train") -> Samples:
-        if split not in self._samples:
-            self._samples[split] = read(self.dataset, split)
-        return self._samples[split]
 
 
 @dataclass
@@ -71,15 +57,15 @@ class Judging:
 
     @property
     def weights(self) -> str:
-        return generator_of(self.gan, self.drawn_by)[1]
+        return chosen_generator(self.gan, self.drawn_by)[1]
 
     @property
     def drawing(self) -> Mapping[str, Any]:
         """The generator's weights, and the components with their settings by stage of drawing, where there are any."""
         options = {part.label: dict(part.options) for part in self.gan.assembly.recipe.parts}
         found = {stage: {c.label: options.get(c.label, {}) for c in self.gan.stages[stage]} for stage in DRAWING}
-        acting = {stage: parts for stage, parts in found.items() if parts}
-        return {"generator": self.weights, **acting, **self.ways}
+        acting = {stage: {**parts, **self.ways.get(stage, {})} for stage, parts in found.items() if parts}
+        return {"generator": self.weights, **acting}
 
     def fakes(
         self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
@@ -252,8 +238,6 @@ def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
     for key, metric in metrics.items():
         try:
             with apart(gan.device, stream(judging.seed, f"metric {key}")), parallel.together():
-                with parallel.alone():
-                    gan.stages.all("calibrate", gan.generator, gan.discriminator, judging.reals().images)
                 if judging.folder is not None:
                     judging.folder.mkdir(exist_ok=True)  # the run's own folder is not made anew
                 found: Figures = metric.evaluate(judging)

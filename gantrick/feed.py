@@ -12,13 +12,14 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gantrick.types import Batch, GantrickError, Pictures, Samples
+from gantrick.dataset._reading import read
+from gantrick.types import Batch, Dataset, GantrickError, Pictures, Samples
 
 MOST_WORKERS = 8
 AHEAD = 2  # batches in work or waiting, per worker
@@ -27,6 +28,19 @@ AHEAD = 2  # batches in work or waiting, per worker
 def stream(seed: int, name: str) -> int:
     """A seed of its own for each use of randomness: the same for the same seed and name, unrelated otherwise."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") >> 1
+
+
+class Reals:
+    """The splits of a data set, each read once."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self._samples: dict[str, Samples] = {}
+
+    def __call__(self, split: Literal["train", "test"] = "train") -> Samples:
+        if split not in self._samples:
+            self._samples[split] = read(self.dataset, split)
+        return self._samples[split]
 
 
 class Feed:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrick import machine, parallel, registry, transfer
+from gantrick.feed import Reals
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe, Settings
@@ -44,6 +45,9 @@ class Network(nn.Module):
     dtype: torch.dtype | None = None
     memory_format: torch.memory_format | None = None  # of images at its door; None: as they come
     compiled: Callable[..., Any] | None = None  # the body's forward
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "compiled": None}  # what was compiled is of this network, not of a copy
 
     def autocast(self, device: torch.device) -> Any:
         active = self.training and self.dtype is not None
@@ -151,6 +155,12 @@ def _norms(model: Model, components: Mapping[str, Component]) -> tuple[str, str,
     return g_norm, d_norm, notes
 
 
+def _remedies(tag: str) -> list[str]:
+    """What could be chosen to have a tag."""
+    norms = {"g.batch_statistics": ["model.g_norm=batch"], "d.batch_statistics": ["model.d_norm=batch"]}
+    return norms.get(tag) or registry.providers(tag)
+
+
 def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     """Creates the parts and lets each component's `build` speak. Raises ConfigError with every refusal at once.
 
@@ -179,7 +189,7 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     facts |= dict.fromkeys(model.provides, f"model.{recipe.model.name}")
 
     taken = {f"model.{recipe.model.name}": model.claims}
-    faults = refusals(components, facts, registry.providers, taken)
+    faults = refusals(components, facts, _remedies, taken)
     tags = frozenset(facts).union(*(component.provides for component in components.values()))
     for key, metric in () if known else metrics.items():
         faults += unfit(f"metric.{key}", metric, dataset, tags)
@@ -331,6 +341,8 @@ class GAN:
         reals: Callable[[int], Batch] | None = None,
     ):
         self.assembly, self.device = assembly, device
+        self.reals = Reals(assembly.dataset)
+        self.settled: tuple[Any, nn.Module] | None = None  # what was drawn from last, and of which weights it was made
         self.stages, self.spec = assembly.stages, assembly.spec
         networks = _networks(assembly, initialise=True)
         if source is not None:

@@ -64,6 +64,7 @@ def _table() -> dict[str, Stage]:
         Stage("refine_latents", "sample", chain, ("latents", "generator", "discriminator"), "latents"),
         Stage("mix", "feed", chain, ("real", "fake"), "(real, fake), D's turn only"),
         Stage("augment", "feed", chain, ("images",), "images, differentiable, both turns"),
+        Stage("disturb", "feed", chain, ("images",), "images with noise, after `augment`, both turns"),
         Stage("pack", "feed", one, ("images",), "packs"),
         Stage("mislabel", "loss", chain, ("targets",), "targets of 0 and 1, some of them wrong; before `targets`"),
         Stage("targets", "loss", chain, ("targets",), "targets"),
@@ -79,10 +80,11 @@ def _table() -> dict[str, Stage]:
         Stage("sync", "after", one, ("generator", "discriminator"), "nothing; writes trained weights"),
         Stage("average", "after", each, ("generator", "discriminator"), "nothing; reads trained weights"),
         Stage("watch", "watch", each, ("row",), "None to go on, or a Verdict"),
-        Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
+        Stage("settle", "draw", chain, ("generator", "latents"), "the generator to draw from: a copy, settled for it"),
+        Stage("calibrate", "draw", each, ("discriminator", "fakes", "reals"), "nothing; before drawing, for `accept`"),
         Stage("truncate", "draw", chain, ("latents",), "latents"),
         Stage("encode", "draw", one, ("batch", "discriminator"), "latents, of which G makes the batch again"),
-        Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),
+        Stage("accept", "draw", chain, ("mask", "images", "output"), "mask (B,); refused places are drawn again"),
     ]
     return {row.name: row for row in rows}
 
@@ -101,6 +103,7 @@ TAGS: Mapping[str, str] = {
     "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
+    "g.reference_statistics": "G normalises with the statistics of a fixed batch",
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",
     "d.compares": "D tells each sample's distance from the others in the batch",
     "d.packs": "D judges packs of several samples",
@@ -118,6 +121,7 @@ TAGS: Mapping[str, str] = {
     "paired_loss": "the loss compares each real with one fake",
     "real_in_g": "G's turn needs scored reals",
     "second_order": "gradients are differentiated again",
+    "unrolled_steps": "G's gradient runs through steps of D",
 }
 
 

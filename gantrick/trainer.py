@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gantrick import checkpoint, machine, parallel, transfer
 from gantrick import gan as gan_module
-from gantrick.evaluation import Judging, Reals
+from gantrick.evaluation import Judging
 from gantrick.evaluation import take as take_figures
-from gantrick.feed import Feed, stream, to_uint8
+from gantrick.feed import Feed, Reals, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.layers.normalization import take
 from gantrick.meter import Meter
@@ -114,6 +114,8 @@ class Trainer:
                 metric.prepare()
             self.reals = Reals(self.assembly.dataset)
             self.samples = {name: s.of(self.reals()) for name, (_, s) in self.assembly.streams.items()}
+            if self.assembly.stages["calibrate"]:
+                self.reals("test")
         parallel.barrier()  # all have looked at the folder before it changes
         self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
@@ -218,6 +220,7 @@ class Trainer:
         first = Feed(self.reals(), self.device, stream(seed, "initialise"), flip, shift=shift)
         torch.manual_seed(stream(seed, "weights"))
         self.gan = GAN(self.assembly, self.device, self.dtype, self.source, first.next)
+        self.gan.reals = self.reals
         first.close()
         torch.manual_seed(stream(seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))

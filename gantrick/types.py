@@ -123,10 +123,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents z `(B, Z)` and the labels `(B,)` that a conditional generator is asked for."""
+    """Latents z `(B, Z)` and the labels `(B,)` that a conditional generator is asked for.
+
+    step: the move (B, Z) that refining proposed for each z, where it did.
+    """
 
     z: Tensor
     labels: Tensor | None = None
+    step: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.z)

@@ -12,12 +12,10 @@ import torch
 from PIL import Image
 from playing import recipe
 from processes import Pool, assessed
-from torch import nn
 
 from gantrick import assess, cli, sampling
 from gantrick.assess import Assessor, request
 from gantrick.evaluation import Taken
-from gantrick.layers.normalization import BatchNorm, take
 from gantrick.recipe import Recipe, check
 from gantrick.tracking.console import Console
 from gantrick.trainer import run
@@ -99,7 +97,7 @@ def test_what_changes_the_drawing_is_in_the_protocol(runs: list[Path]) -> None:
     protocols = [each.taken.protocols[NAME] for each in found]
     assert len({protocol["fingerprint"] for protocol in protocols}) == 4
     assert protocols[0]["truncate"]["trick.truncation"]["threshold"] == 0.3 and "truncate" not in protocols[2]
-    assert protocols[3]["standing_statistics"] == 2
+    assert protocols[3]["settle"] == {"trick.standing_statistics": {"batches": 2, "batch_size": 64}}
 
 
 def test_a_mixture_is_drawn_in_its_shares(runs: list[Path]) -> None:
@@ -200,26 +198,6 @@ def test_a_request_that_cannot_be_met_is_refused_at_once(runs: list[Path], words
 def test_what_only_the_run_can_tell_is_refused_too(runs: list[Path], word: str, fault: str) -> None:
     with pytest.raises(GantrickError, match=fault.replace("[", r"\[")):
         list(Assessor(request([str(runs[0]), word])))
-
-
-def test_standing_statistics_are_the_plain_mean_over_batches(runs: list[Path]) -> None:
-    trained = sampling.load(runs[0], "last")
-    network, _ = sampling.generator_of(trained.gan)
-    layers = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    if not layers:
-        pytest.skip("this model's generator has no batch normalisation")
-    seen: list[list[torch.Tensor]] = []
-    hooks = [layers[0].register_forward_pre_hook(lambda _, inputs: seen.append([inputs[0].detach().clone()]))]
-    sampling.stand(trained.gan, 5, 32, seed=2)
-    for hook in hooks:
-        hook.remove()
-    places = [0, *range(2, seen[0][0].ndim)]
-    means = torch.stack([x.double().mean(places) for (x,) in seen]).mean(0)
-    variances = torch.stack([x.double().var(places) for (x,) in seen]).mean(0)
-    torch.testing.assert_close(layers[0].running_mean.double(), means, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(layers[0].running_var.double(), variances, rtol=1e-5, atol=1e-6)
-    assert not network.training or isinstance(network, nn.Module)
-    assert not take(network), "nothing waits to be committed"
 
 
 def test_interpolation_goes_along_the_great_circle(runs: list[Path]) -> None:

@@ -182,6 +182,15 @@ CASES: dict[str, dict[str, Any]] = {
         "trick": {"virtual_batch_norm": {"reference": 6}, "layer_noise": {}},
         "model": {"d_norm": "none"},
     },
+    "augmented, latents moved, samples refused, standing statistics": {
+        "loss": "hinge",
+        "trick": {
+            "diffaugment": {},
+            "latent_optimization": {"beta": 0.1, "weight": 1.0},
+            "rejection_sampling": {"samples": 40},
+            "standing_statistics": {"batches": 2},
+        },
+    },
     "both at once, o_gan": {"loss": "o_gan", "trick": {"simultaneous": {}}, "model": {"init": "default"}},
     "labels of a few": {
         "loss": "semi_supervised",

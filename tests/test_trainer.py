@@ -136,7 +136,7 @@ def test_a_trained_run_draws_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
 def test_samples_that_are_not_accepted_are_drawn_again(tmp_path: Path, registered: dict) -> None:
     class Picky(Component):
-        def accept(self, mask, images, scores):
+        def accept(self, mask, images, output):
             return mask & (torch.arange(len(images)) % 3 == 0)
 
     registry.register("trick.picky")(Picky)
@@ -302,7 +302,7 @@ def test_figures_of_any_number_type_go_into_a_readable_checkpoint(tmp_path: Path
 
 def test_drawing_ends_where_nothing_is_accepted(tmp_path: Path, registered: dict) -> None:
     class Never(Component):
-        def accept(self, mask, images, scores):
+        def accept(self, mask, images, output):
             return mask & False
 
     registry.register("trick.never")(Never)
@@ -351,10 +351,19 @@ STATEFUL = [
     {"loss": "wgan", "regularizer": {"gp": {}, "ct": {}}, "trick": {"cascading": {}, "ema": {"start": 2}}},
     {"loss": "hinge", "regularizer": {"r1": {"interval": 3}}, "trick": {"spectral_norm": {"network": "both"}}},
     {"trick": {"instance_noise": {"anneal": 9}, "label_smoothing": {}}, "d_steps": 2, "accumulate": 2},
+    {
+        "trick": {
+            "diffaugment": {},
+            "latent_optimization": {"beta": 0.1, "weight": 1.0},
+            "rejection_sampling": {"samples": 40},
+            "standing_statistics": {"batches": 2},
+            "ema": {},
+        }
+    },
 ]
 
 
-@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise"])
+@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise", "drawing"])
 @pytest.mark.parametrize("crash", [3, 5, 8])
 def test_a_run_that_was_cut_off_ends_in_the_same_bits(
     tmp_path: Path, registered: dict, settings: dict, crash: int

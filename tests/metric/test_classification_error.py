@@ -9,7 +9,8 @@ import torch
 from measuring import Fixed, Measured, gaussian
 from playing import Game, recipe
 
-from gantrick.evaluation import Judging, Reals, take
+from gantrick.evaluation import Judging, take
+from gantrick.feed import Reals
 from gantrick.gan import bring_together
 from gantrick.metric.classification_error import ClassificationError
 from gantrick.recipe import check
