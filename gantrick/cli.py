@@ -85,7 +85,7 @@ def sample(words: list[str]) -> int:
     """draw images from trained runs: gantrick sample RUN --n 64 --grid samples.png"""
     parser = _Parser("gantrick sample", description="Draws samples from a trained run, or from several as a mixture.")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders; of several, each sample is from one of them"
+        "runs", nargs="+", metavar="RUN", help="run folders and mixtures; of several, each sample is from one of them"
     )
     add, default = parser.add_argument, "(default %(default)s)"
     add("--n", type=_count, default=64, help=f"how many {default}")
@@ -93,7 +93,20 @@ def sample(words: list[str]) -> int:
     add("--grid", type=Path, metavar="PNG", help="a picture of all samples (default: samples.png, where nothing else)")
     add("--npz", type=Path, help="the array `samples`, uint8 (N, C, H, W) or points (N, D)")
     add("--folder", type=Path, help="a folder with one PNG for each sample")
-    add("--checkpoint", default="best", help="of the run: best, last or a step (default: best)")
+    add(
+        "--checkpoint",
+        "--checkpoints",
+        metavar="WHICH",
+        help="best, last, a step, several as a mixture (1000,2000), "
+        "or all that stay under their steps (default: best; of a mixture those that it names)",
+    )
+    add(
+        "--mixture",
+        metavar="SHARES",
+        default="uniform",
+        help="how often each of several is drawn from: uniform, shares "
+        "like 0.7,0.3, or by_mode: each mode or class from the one that finds it most often (default: uniform)",
+    )
     add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
     add("--truncation", type=_positive, metavar="T", help="draw from latents with |z| at most T")
     add("--standing-statistics", type=_count, metavar="N", help="batch norms take the mean of N batches")
@@ -107,30 +120,39 @@ def sample(words: list[str]) -> int:
         if path is not None and path.suffix != suffix:
             raise Refused(f"--{flag} {path}: must end in {suffix}")
     _has_place(arguments.grid, arguments.npz, arguments.folder)
-    if arguments.checkpoint not in ("best", "last") and not arguments.checkpoint.isdecimal():
-        raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
-    if arguments.label is not None and len(arguments.runs) > 1:
-        raise Refused("--label: is asked of one run; name one")
-    if arguments.interpolate and len(arguments.runs) > 1:
-        raise Refused("--interpolate: leads through one generator's latents; name one run")
-    from gantrick import sampling
+    from gantrick import mixture, sampling
     from gantrick.feed import to_uint8
     from gantrick.tracking.grid import save_each, save_grid
+    from gantrick.types import ConfigError
 
-    runs = [sampling.load(run, arguments.checkpoint) for run in arguments.runs]
-    for run in runs:
+    faults: list[str] = []
+    asked = mixture.check_checkpoints(arguments.checkpoint, faults) if arguments.checkpoint else None
+    parts = mixture.parts_of([Path(run).expanduser() for run in arguments.runs], asked, ("best",)) if not faults else []
+    shares = mixture.shares_of(arguments.mixture, len(parts), faults) if parts else ()
+    if faults:
+        raise ConfigError(*(f"--{fault}" for fault in faults))
+    whole = mixture.open_members(mixture.together(parts, shares).members)
+    by_mode, several = arguments.mixture == "by_mode", len(whole.members) > 1
+    if arguments.label is not None and by_mode:
+        raise Refused("--label: by_mode draws every class; leave one of the two out")
+    if arguments.interpolate and several:
+        raise Refused("--interpolate: leads through one generator's latents; name one run and one checkpoint")
+    for run in whole.trained:
         if arguments.truncation is not None:
             run.truncate(arguments.truncation)
         if arguments.standing_statistics:
             sampling.stand(run.gan, arguments.standing_statistics, 64, arguments.seed, arguments.weights)
     columns = None
+    first = whole.trained[0]
     if arguments.interpolate:
         columns = 8
-        samples = runs[0].interpolate(arguments.n, columns, arguments.seed, arguments.weights, arguments.label)
-    elif len(runs) == 1:
-        samples = runs[0].sample(arguments.n, arguments.seed, arguments.weights, arguments.label)
+        samples = first.interpolate(arguments.n, columns, arguments.seed, arguments.weights, arguments.label)
+    elif by_mode:
+        samples = whole.sample_by_mode(arguments.n, arguments.seed, arguments.weights)
+    elif several:
+        samples = whole.sample(arguments.n, arguments.seed, arguments.weights, arguments.label)
     else:
-        samples = sampling.mixed(runs, arguments.n, arguments.seed, arguments.weights)
+        samples = first.sample(arguments.n, arguments.seed, arguments.weights, arguments.label)
     samples = to_uint8(samples)
     points = samples.ndim == 2
     if points and (arguments.folder or (arguments.grid and samples.shape[1] != 2)):
@@ -203,6 +225,7 @@ EVAL_KEYS = """keys:
   weights=ema                 ema or raw (default: averaged weights where the run keeps them)
   mixture=uniform             all named runs and checkpoints as one mixture; shares as in mixture=0.7,0.3;
                               by_mode: each mode or class from the one that finds it most often
+                              (a folder of gantrick adagan is a mixture of its own)
   truncation=0.5,1,none       latents with |z| at most so much, one after another
   standing_statistics=16      batch norms of the generator take the mean of so many batches
   seed=0  device=auto         of the latents (default: the run's); where it is computed"""

@@ -69,6 +69,10 @@ class Judging:
         return self.gan.device
 
     @property
+    def drawn_from(self) -> Sequence[GAN]:
+        return [self.gan]
+
+    @property
     def weights(self) -> str:
         return generator_of(self.gan, self.drawn_by)[1]
 
@@ -138,6 +142,10 @@ class JudgingMixture(Judging):
     gans: Sequence[GAN] = ()
     shares: Sequence[float] = ()
 
+    @property
+    def drawn_from(self) -> Sequence[GAN]:
+        return self.gans
+
     def _drawn(self, count: int, seed: int, batch_size: int, through: Through) -> Iterator[Tensor]:
         return draw_mixture(self.gans, self.shares, count, seed, batch_size, self.drawn_by, through)
 
@@ -198,7 +206,8 @@ def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
         try:
             with apart(gan.device, stream(judging.seed, f"metric {key}")), parallel.together():
                 with parallel.alone():
-                    gan.stages.all("calibrate", gan.generator, gan.discriminator, judging.reals().images)
+                    for each in judging.drawn_from:
+                        each.stages.all("calibrate", each.generator, each.discriminator, judging.reals().images)
                 if judging.folder is not None:
                     judging.folder.mkdir(exist_ok=True)  # the run's own folder is not made anew
                 found: Figures = metric.evaluate(judging)

@@ -123,21 +123,26 @@ def draw_mixture(
     batch_size: int = 256,
     weights: Weights | None = None,
     through: Through = lambda images, labels: images,
+    labels: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
     """Batches of a mixture, as `draw` gives them: each sample is of GAN k with probability shares_k / Σ shares.
 
     Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
-    nothing. Raises GantrickError where only some of them are conditional.
+    nothing. labels: those that the samples are asked for in their order, over and over, whosever they are.
+    Raises GantrickError where only some of them are conditional.
     """
     if len({gan.conditional for gan in gans}) > 1:
         raise GantrickError("a mixture: some of the runs are conditional and some are not; mix runs of one kind")
     shares_of = torch.tensor(shares, dtype=torch.float64)
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
-    pools = [
-        _Pool(draw(gan, int((whose == k).sum()), stream(seed, f"mixture {k}"), batch_size, weights, _packed))
-        for k, gan in enumerate(gans)
-    ]
+    pools = []
+    for k, gan in enumerate(gans):
+        own = torch.nonzero(whose == k)[:, 0].tolist()
+        asked = [labels[place % len(labels)] for place in own] if labels else None
+        pools.append(
+            _Pool(draw(gan, len(own), stream(seed, f"mixture {k}"), batch_size, weights, _packed, asked or None))
+        )
     shape = gans[0].spec.data.shape
     for start in range(0, count, batch_size):
         part = whose[start : start + batch_size]
@@ -145,8 +150,8 @@ def draw_mixture(
         order = torch.argsort(part, stable=True)  # of the places, by GAN
         rows = torch.cat([piece for piece in pieces if len(piece)])
         rows = rows[torch.argsort(order).to(rows.device)]
-        images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
-        yield through(images, labels[:, 0].long() if labels.shape[1] else None)
+        images, told = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
+        yield through(images, told[:, 0].long() if told.shape[1] else None)
 
 
 @torch.no_grad()
@@ -248,12 +253,13 @@ class Trained:
         the run knows no such label.
         """
         if labels is not None:
-            self._check_labels(labels)
+            self.check_labels(labels)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise GantrickError(f"sample: the count must be a whole number at least 1, not {count!r}")
         return torch.cat(list(draw(self.gan, count, seed, weights=weights, labels=labels))).cpu()
 
-    def _check_labels(self, labels: Sequence[int]) -> None:
+    def check_labels(self, labels: Sequence[int]) -> None:
+        """Raises GantrickError where the run cannot be asked for one of these labels."""
         classes = self.gan.spec.data.classes or 0
         if not self.gan.conditional:
             raise GantrickError(f"{self.path}: the run is not conditional, so no label can be asked for; leave it out")
@@ -288,7 +294,7 @@ class Trained:
             around = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
             z = torch.where(torch.sin(angle) > 1e-6, around, z)
         if labels is not None:
-            self._check_labels(labels)
+            self.check_labels(labels)
             asked: Tensor | None = torch.tensor(labels, device=gan.device).repeat(-(-count // len(labels)))[:count]
         else:
             asked = None if latents.labels is None else latents.labels[::2]
@@ -343,16 +349,3 @@ def checkpoint_of(folder: Path, which: str | int) -> Path:
             f"{folder}: has no checkpoint of step {which}; choose best or last" + (f", or one of {there}" * bool(there))
         )
     return path
-
-
-def mixed(runs: Sequence[Trained], count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
-    """`count` samples of the uniform mixture of trained runs, as `Trained.sample` gives them.
-
-    Raises GantrickError where the runs make different things.
-    """
-    shapes = {run.gan.spec.data.shape for run in runs}
-    if len(shapes) > 1:
-        told = " and ".join("×".join(map(str, shape)) for shape in sorted(shapes))
-        raise GantrickError(f"sample: the runs make samples of {told}, which do not mix; name runs of one data set")
-    gans = [run.gan for run in runs]
-    return torch.cat(list(draw_mixture(gans, [1.0] * len(gans), count, seed, weights=weights))).cpu()
