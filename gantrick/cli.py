@@ -44,6 +44,40 @@ def train(words: list[str]) -> int:
     return 1 if failures else 0
 
 
+def adagan(words: list[str]) -> int:
+    """train a mixture of GANs, each on what those before it lack: gantrick adagan components=5 dataset=grid"""
+    if {"-h", "--help"} & {*words}:
+        print(ADAGAN)
+        return 0
+    import shlex
+
+    from gantrick.adagan import begin, go_on, split
+
+    command = shlex.join(["gantrick", "adagan", *words])
+    own, rest = split(words)
+    if "resume" in own:
+        return go_on(Path(own.pop("resume")).expanduser(), own, rest, command)
+    recipe, folder = _composed("adagan", rest)
+    if not any(word.startswith("hydra.run.dir=") for word in rest):
+        folder = folder.with_name(f"adagan-{folder.name}")
+    return begin(folder, recipe, own, command)
+
+
+ADAGAN = """usage: gantrick adagan [components=N] [key=value] …
+       gantrick adagan resume=FOLDER [components=N]
+
+Trains GANs one after another, each on data reweighted to what the mixture of those before it lacks (AdaGAN, arXiv
+1701.02386). It leaves a folder that gantrick sample and gantrick eval take as one generator; each component is an
+ordinary run folder in it. A command that was stopped goes on by resume=FOLDER, also to more components.
+
+keys, beside those of gantrick train:
+  components=5            how many
+  beta=uniform            the share of each new one: uniform is 1/t for the t-th, so that all have the same in the end;
+                          or a number between 0 and 1
+  classifier_epochs=5     passes over the data in which a classifier learns to tell them from the mixture
+  classifier_lr=1e-3      its learning rate, which falls to 0"""
+
+
 def plan(words: list[str]) -> int:
     """show, stage by stage, what a run with these overrides would do, without running it"""
     recipe = _recipe("plan", words)
@@ -340,6 +374,7 @@ def fid(words: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
+    "adagan": adagan,
     "plan": plan,
     "list": list_,
     "cite": cite,
@@ -407,7 +442,7 @@ def _told(command: str, error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, Refused):
         return [str(error)], 2
     if types is not None and isinstance(error, types.GantrickError):
-        failed = command == "train" and not isinstance(error, types.ConfigError)
+        failed = command in ("train", "adagan") and not isinstance(error, types.ConfigError)
         return getattr(error, "faults", None) or [str(error)], 1 if failed else 2
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename or 'a file'}: {error.strerror}; choose a place that can be written to"], 1
@@ -454,6 +489,11 @@ def _count(text: str) -> int:
 
 def _recipe(command: str, words: list[str]) -> Any:
     """The recipe that `gantrick train` would run with these words."""
+    return _composed(command, words)[0]
+
+
+def _composed(command: str, words: list[str]) -> tuple[Any, Path]:
+    """The same, and the folder that it would run in."""
     from gantrick import config
 
     arguments = config.parse(words)
@@ -466,7 +506,8 @@ def _recipe(command: str, words: list[str]) -> Any:
     from gantrick.recipe import check
 
     with config.composer_of(arguments) as composing:
-        return check(composing.resolved(arguments.overrides))
+        recipe = check(composing.resolved(arguments.overrides))
+        return recipe, Path(composing.config(arguments.overrides).hydra.run.dir)
 
 
 def _config_dir() -> Path:
@@ -503,7 +544,7 @@ def _shell_completion(words: list[str]) -> int:
         if typed[0] == "list":
             print(" ".join(sorted(folder.name for folder in _config_dir().iterdir() if folder.is_dir())))
             return 0
-        if typed[0] not in ("train", "plan", "cite", "bench"):
+        if typed[0] not in ("train", "adagan", "plan", "cite", "bench"):
             return 0
         program, rest = line.split(maxsplit=1)
         os.environ["COMP_LINE"] = program + rest.removeprefix(typed[0])  # as Hydra knows it: no command in between
