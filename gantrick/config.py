@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +79,24 @@ def _times(a: float, b: float) -> float:
     return float(f"{a * b:.12g}")
 
 
+def _drawn(seed: int, name: str, how: str, *values: Any) -> Any:
+    """`${gantrick.drawn:${seed},lr,log,1e-5,1e-2}`: drawn at random, the same whenever seed and name are.
+
+    uniform: evenly from low to high. log: so in the logarithm. of: one of the values.
+    """
+    u = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") / 2**64
+    if how == "of" and values:
+        return values[int(u * len(values))]
+    if how in ("log", "uniform") and len(values) == 2:
+        low, high = map(float, values)
+        if how == "uniform":
+            return float(f"{low + u * (high - low):.6g}")
+        if 0 < low <= high:
+            return float(f"{low * (high / low) ** u:.6g}")
+    refuse(f"gantrick.drawn:{name}: is drawn `log` or `uniform` from low to high, or `of` some values; mend the file")
+
+
+OmegaConf.register_new_resolver("gantrick.drawn", _drawn, replace=True)
 OmegaConf.register_new_resolver("gantrick.id", _id, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("gantrick.searchpath", _search_path, replace=True)
 OmegaConf.register_new_resolver("gantrick.times", _times, replace=True)
@@ -237,6 +256,10 @@ class Composer:
         HydraConfig.instance().set_config(config)
         return resolve(config)
 
+    def draws(self, overrides: Sequence[str]) -> bool:
+        """Whether values of this config are drawn by its seed."""
+        return "${gantrick.drawn:" in str(OmegaConf.to_container(self.config(overrides), resolve=False))
+
     def _compose(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         config = self._hydra.compose_config(
             config_name=self.config_name, overrides=list(overrides), run_mode=mode, with_log_configuration=False
@@ -254,7 +277,12 @@ class Composer:
         config = self.config(spread, RunMode.MULTIRUN)  # the mode may stand in a file, so it is not known before
         if config.hydra.mode != RunMode.MULTIRUN:
             return Jobs(self.config(given), given, [given])
-        params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+        swept = config.hydra.sweeper.get("params") or {}
+        named = {override.key_or_group for override in self._parse(config.hydra.overrides.task)}
+        twice = [str(key) for key in swept if key in named and "." not in str(key)]
+        if twice:  # Hydra would run every pair of the file's value and the command line's
+            return self.jobs([*overrides, *(f"~hydra.sweeper.params.{key}" for key in twice)], multirun)
+        params = [f"{key}={value}" for key, value in swept.items()]
         parsed = self._parse([*params, *config.hydra.overrides.task])
         for override in parsed:
             if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
