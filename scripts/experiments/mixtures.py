@@ -37,7 +37,13 @@ QUIET = Console(quiet=True)
 
 
 def recipe(asked: argparse.Namespace, seed: int, steps: int, *more: str) -> Recipe:
-    words = ["dataset=grid", f"dataset.samples={asked.data}", f"steps={steps}", f"seed={seed}"]
+    words = [
+        "dataset=grid",
+        f"dataset.samples={asked.data}",
+        f"dataset.std={asked.std}",
+        f"steps={steps}",
+        f"seed={seed}",
+    ]
     words += [f"model.g_width={asked.width}", f"model.d_width={asked.width}", f"batch_size={asked.batch}"]
     words += [f"optimizer.lr={asked.lr}", "metric=[]", "sample_every=0", "eval_every=0", "wandb.mode=disabled"]
     return config.compose([*words, f"checkpoint_every={steps}", *more, *asked.overrides])
@@ -111,13 +117,15 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--data", type=int, default=10_000, help="points")
+    parser.add_argument("--std", type=float, default=0.2, help="of each mode; they are 2 apart")
     parser.add_argument("--samples", type=int, default=2500, help="drawn to be judged")
     parser.add_argument("--folder", type=Path, default=Path("runs/mixtures"))
     parser.add_argument("overrides", nargs="*", help="further words of gantrick train, as in trick=[pacgan]")
     asked = parser.parse_args()
     found = {way: [measured(way, asked, seed) for seed in range(asked.seeds)] for way in WAYS}
 
-    print(f"\ngrid, {asked.steps} steps of {asked.batch} in all, {asked.components} parts, {asked.seeds} seeds\n")
+    budget = f"{asked.steps} steps of {asked.batch} in all, {asked.components} parts"
+    print(f"\ngrid of σ {asked.std}, {budget}, {asked.seeds} seeds\n")
     print(f"| way | {' | '.join(FIGURES.values())} | classifier's moves | seconds of one core |")
     print("|---|" + "---|" * (len(FIGURES) + 2))
     for way, rows in found.items():
