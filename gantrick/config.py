@@ -277,12 +277,7 @@ class Composer:
         config = self.config(spread, RunMode.MULTIRUN)  # the mode may stand in a file, so it is not known before
         if config.hydra.mode != RunMode.MULTIRUN:
             return Jobs(self.config(given), given, [given])
-        swept = config.hydra.sweeper.get("params") or {}
-        named = {override.key_or_group for override in self._parse(config.hydra.overrides.task)}
-        twice = [str(key) for key in swept if key in named and "." not in str(key)]
-        if twice:  # Hydra would run every pair of the file's value and the command line's
-            return self.jobs([*overrides, *(f"~hydra.sweeper.params.{key}" for key in twice)], multirun)
-        params = [f"{key}={value}" for key, value in swept.items()]
+        params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
         parsed = self._parse([*params, *config.hydra.overrides.task])
         for override in parsed:
             if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
