@@ -25,7 +25,7 @@ from gantrick.sampling import Trained, Weights, load
 from gantrick.tracking.folder import write_atomically
 from gantrick.types import ConfigError, GantrickError
 
-FILE = "mixture.json"
+FILE = sampling.MIXTURE
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from gantrick.types import DataShape, GantrickError, Latents
 Weights = Literal["ema", "raw"]
 Through = Callable[[Tensor, Tensor | None], Tensor]  # images, the labels that were asked for
 PROBE = 200  # samples for each mode by which the GAN that is best at it is chosen
+MIXTURE = "mixture.json"  # in a folder that is one; see gantrick.mixture
 PATIENCE = 100  # rounds without a single sample accepted
 
 
@@ -317,6 +318,8 @@ def load(run: str | Path, which: str | int = "best", device: str = "auto") -> Tr
     Raises GantrickError naming what is missing.
     """
     folder = Path(os.path.expanduser(run))
+    if (folder / MIXTURE).is_file():
+        raise GantrickError(f"{folder}: is a mixture and not a run; open it by gantrick.mixture.open_folder")
     recipe = recorded(folder)
     path = checkpoint_of(folder, which)
     state = checkpoint.load(path)

@@ -19,7 +19,7 @@ from gantrick import cli, mixture, sampling
 from gantrick.mixture import Member
 from gantrick.tracking.console import Console
 from gantrick.trainer import run
-from gantrick.types import ConfigError
+from gantrick.types import ConfigError, GantrickError
 
 POINTS = {"model": {"name": "mlp", "z_size": 2}, "dataset": {"name": "ring", "samples": 200}}
 SETTINGS: dict[str, Any] = {
@@ -91,6 +91,8 @@ def test_a_folder_is_read_as_it_was_written(runs: list[Path], tmp_path: Path) ->
     gans = [sampling.load(runs[0], "last").gan, sampling.load(runs[1], 2).gan]
     expected = torch.cat(list(sampling.draw_mixture(gans, (0.75, 0.25), 300, 4)))
     torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-6)
+    with pytest.raises(GantrickError, match="is a mixture and not a run"):
+        sampling.load(tmp_path)
 
 
 @pytest.mark.parametrize(
