@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from gantrick import config, mixture, parallel, registry
-from gantrick.analysis.compare import jobs_of
+from gantrick.analysis.compare import jobs_of, published_of
 from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
+from gantrick.gan import unfit
 from gantrick.mixture import Part
 from gantrick.protocol import protocol
 from gantrick.recipe import Part as RecipePart
@@ -52,13 +53,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Assessed:
-    """The figures of one generator, and how it was drawn from."""
+    """The figures of one generator, and how it was drawn from.
+
+    published: what others took by the run's recipe, of these figures' kinds and by protocols of their own.
+    """
 
     runs: tuple[Path, ...]
     checkpoint: str
     step: int
     truncation: float | None
     taken: Taken
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -188,7 +193,9 @@ class Assessor:
                 judging = JudgingByMode(**vars(judging), mode_of=mode_of, modes=modes)
         taken = take(self._metrics_of(first, judging), judging)
         names = (part.folder,) if part.folder else tuple(dict.fromkeys(member.run for member in part.members))
-        return Assessed(names, part.checkpoint, judging.step, threshold, taken)
+        others = {} if part.mixture else published_of(first.recipe.resolved)
+        others = {name: entry for name, entry in others.items() if entry["metric"] in taken.figures}
+        return Assessed(names, part.checkpoint, judging.step, threshold, taken, others)
 
     def _open(self, run: Path, which: str, threshold: float | None) -> Trained:
         trained = load(run, which, self.asked.device)
@@ -267,7 +274,7 @@ class Assessor:
         made: dict[str, Metric] = {}
         for part in recorded(trained.path, {"metric": entries}).metrics:
             made[part.key] = self._metric(part)
-            faults += made[part.key].check(judging.dataset)
+            faults += unfit(part.label, made[part.key], judging.dataset, trained.gan.assembly.tags)
         if faults:
             raise ConfigError(*faults)
         for metric in made.values():

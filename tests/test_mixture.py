@@ -185,7 +185,7 @@ def test_eval_knows_members_of_several_checkpoints(runs: list[Path], capsys: pyt
         (["{0}", "{other}"], "is of other data than"),
         (["{0}", "{1}", "--label", "3"], "the run is not conditional, so no label can be asked for"),
         (["{0}", "{1}", "--label", "3", "--mixture", "by_mode"], "--label: by_mode draws every class"),
-        (["{0}", "--checkpoint", "all", "--interpolate"], "--interpolate: leads through one generator's latents"),
+        (["{0}", "--checkpoint", "all", "--interpolate"], "--interpolate: is of one generator's latents"),
     ],
 )
 def test_what_does_not_mix_is_refused(
