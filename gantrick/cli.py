@@ -323,13 +323,24 @@ def compare(words: list[str]) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves, samples and configs too")
     arguments = parser.parse_intermixed_args(words)
-    _has_place(arguments.csv, arguments.json, arguments.latex)
+    _has_place(arguments.csv, arguments.json, arguments.latex, arguments.html)
     import json
+    from importlib.util import find_spec
 
     from gantrick.analysis import compare as side
 
-    runs = side.read([path.expanduser() for path in arguments.runs], lambda sentence: _warn("compare", sentence))
+    if arguments.html and (missing := [name for name in ("plotly", "orjson", "jinja2") if find_spec(name) is None]):
+        raise Refused(f'--html: needs {" and ".join(missing)}; pip install "gantrick[report]"')
+    left_out: list[str] = []
+
+    def tell(sentence: str) -> None:
+        left_out.append(sentence)
+        _warn("compare", sentence)
+
+    folders = [path.expanduser() for path in arguments.runs]
+    runs = side.read(folders, tell)
     if not runs:
         raise Refused("none of these is a run; name run folders or a sweep under runs/")
     made = side.table(runs)
@@ -353,7 +364,143 @@ def compare(words: list[str]) -> int:
         arguments.json.write_text(json.dumps(made.numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if arguments.latex:
         arguments.latex.write_text(side.as_latex(made), encoding="utf-8")
+    if arguments.html:
+        from gantrick.analysis import report
+
+        effects = [effect for folder in folders for effect in report.effects(folder, tell)]
+        arguments.html.write_text(report.page(runs, effects, left_out), encoding="utf-8", errors="replace")
     return 0
+
+
+def doctor(words: list[str]) -> int:
+    """say what ails a run, by what evidence, and what to try: gantrick doctor RUN"""
+    parser = _Parser(
+        "gantrick doctor",
+        description="Reads a run folder, of a running or failed run too, and names what it sees: with the figures that "
+        "say so, how sure that is, and overrides to try that compose with the run's own config.",
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
+    add("--json", action="store_true", help="a line of JSON for each run")
+    add("--plot", type=Path, metavar="PNG", help="the spectral norms of all layers through training, of one run")
+    add("--lipschitz", action="store_true", help="measure D's slope at the last checkpoint first (metric=lipschitz)")
+    arguments = parser.parse_args(words)
+    if arguments.plot is not None and arguments.plot.suffix != ".png":
+        raise Refused(f"--plot {arguments.plot}: must end in .png")
+    _has_place(arguments.plot)
+    from gantrick.analysis import doctor as ward
+    from gantrick.analysis.compare import jobs_of
+
+    runs = [job for path in arguments.runs for job in jobs_of(path.expanduser()) or [path.expanduser()]]
+    for run in runs:
+        if not ward.is_run(run):
+            raise Refused(f"{run}: not a run folder, it has no config.yaml; name a folder under runs/")
+    if arguments.plot is not None and len(runs) > 1:
+        raise Refused("--plot: is of one run; name one")
+    import json
+
+    for number, run in enumerate(runs):
+        slopes = _slopes(run) if arguments.lipschitz else []
+        report = ward.examine(run)
+        told = _told_of(report)
+        if arguments.json:
+            print(json.dumps({**told, "lipschitz": slopes}, allow_nan=False), flush=True)
+        else:
+            print("\n" * (number > 0) + "\n".join([ward.heading(report.run), *_lines_of(told, slopes)]), flush=True)
+        if arguments.plot is not None and not ward.draw_norms(report.run, arguments.plot):
+            raise Refused(f"--plot: {run} has no spectral norms; train with metric=[…,lipschitz]")
+    return 0
+
+
+def _slopes(run: Path) -> list[dict[str, Any]]:
+    """Both bounds of D's slope at the last checkpoint; what cannot be had is told."""
+    from gantrick import assess
+    from gantrick.types import GantrickError
+
+    asked = assess.Request((run,), "[lipschitz]", {"metric.lipschitz.norms": "operator"}, ("last",))
+    try:
+        found = list(assess.Assessor(asked, tell=lambda sentence: _warn("doctor", sentence)))
+    except GantrickError as error:
+        for fault in getattr(error, "faults", None) or [str(error)]:
+            _warn("doctor", f"--lipschitz: {fault}")
+        return []
+    return [{"checkpoint": each.checkpoint, "step": each.step, **each.taken.figures} for each in found]
+
+
+def _told_of(report: Any) -> dict[str, Any]:
+    """A report as data, with what to try. What composes a config is imported where something was found."""
+    run, suggestions, command, trouble = report.run, dict[str, list[Any]](), "", ""
+    if report.findings:
+        from gantrick.analysis.remedies import Pharmacy
+
+        with Pharmacy(run) as pharmacy:
+            suggestions = {finding.name: pharmacy.suggest(finding) for finding in report.findings}
+            command, trouble = ("", pharmacy.trouble) if pharmacy.trouble else (pharmacy.command, "")
+    return {
+        "run": str(run.path),
+        "state": run.state,
+        "step": run.step,
+        "findings": [
+            {
+                "name": finding.name,
+                "title": finding.title,
+                "certainty": finding.certainty,
+                "evidence": list(finding.evidence),
+                "numbers": dict(finding.numbers),
+                "suggestions": [
+                    {"overrides": list(s.overrides), "why": s.why, "command": s.command}
+                    for s in suggestions.get(finding.name, ())
+                ],
+            }
+            for finding in report.findings
+        ],
+        "not_found": list(report.healthy),
+        "not_judged": [
+            {
+                "name": each.name,
+                "title": each.title,
+                "reason": each.reason,
+                "metrics": list(each.metrics),
+                "remedy": each.remedy,
+            }
+            for each in report.unjudged
+        ],
+        "notes": list(run.notes),
+        "command": command,
+        "no_suggestions": trouble,
+    }
+
+
+def _lines_of(told: dict[str, Any], slopes: list[dict[str, Any]]) -> Iterator[str]:
+    """What is said of a run below its heading."""
+    import shlex
+
+    yield from (f"  note: {note}" for note in told["notes"])
+    for slope in slopes:
+        if "lipschitz/lower" in slope:
+            most = f", at most {slope['lipschitz/upper']:.4g}" if "lipschitz/upper" in slope else ", no upper bound"
+            yield f"  D's slope at step {slope['step']:,}: at least {slope['lipschitz/lower']:.4g}{most}"
+    for number, finding in enumerate(told["findings"], 1):
+        yield f"\n{number}. {finding['title']} ({finding['certainty']})"
+        yield from (f"   {line}" for line in finding["evidence"])
+        for suggestion in finding["suggestions"]:
+            yield f"   try: {shlex.join(suggestion['overrides'])}  ({suggestion['why']})"
+    if told["findings"] and told["no_suggestions"]:
+        yield f"\nnothing is suggested: the run's config does not compose here: {told['no_suggestions']}"
+    elif told["command"]:
+        yield "\nthe run's own command, in which overrides to try take the place of what they change:"
+        yield f"   {told['command']}"
+    if told["not_found"]:
+        yield f"\nnot found: {', '.join(told['not_found'])}"
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in told["not_judged"]:
+        groups.setdefault((each["reason"], each["remedy"]), []).append(each["title"])
+    if groups:
+        yield "\nnot judged:"
+    for (reason, remedy), titles in groups.items():
+        yield f"   {', '.join(titles)}: {reason}" + (f"; {remedy}" if remedy else "")
+    if metrics := list(dict.fromkeys(name for each in told["not_judged"] for name in each["metrics"])):
+        yield f"   to see it: {shlex.join(['gantrick', 'eval', told['run'], 'metric=[' + ','.join(metrics) + ']'])}"
 
 
 def bench(words: list[str]) -> int:
@@ -426,6 +573,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": eval_,
     "sample": sample,
     "compare": compare,
+    "doctor": doctor,
     "bench": bench,
     "fid": fid,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from gantrick.dataset._reading import read
 from gantrick.feed import stream, to_float, to_uint8
 from gantrick.gan import GAN
 from gantrick.sampling import Through, Weights, apart, draw, draw_by_mode, draw_mixture, evaluating, generator_of
-from gantrick.types import ConfigError, Dataset, Figures, GantrickError, Metric, Samples
+from gantrick.types import CLASSES, ConfigError, Dataset, Figures, GantrickError, Metric, Networks, Samples
 
 DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
@@ -147,6 +148,40 @@ class Judging:
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights
         return found
 
+    @property
+    def discriminators(self) -> Sequence[str]:
+        return ("raw",) if self.gan.averaged_discriminator is None else ("ema", "raw")
+
+    @torch.no_grad()
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        """(B, classes) of images as data, D in evaluation mode."""
+        tags, averaged = self.gan.assembly.tags, self.gan.averaged_discriminator
+        if "d.classes" not in tags:
+            raise GantrickError("D tells no classes of samples; leave the figure to runs with loss=semi_supervised")
+        if "d.batch_coupled" in tags:
+            raise GantrickError(
+                "what D says of one sample depends on the others in the batch, so there is no figure of its classes; "
+                "leave the trick that compares samples out"
+            )
+        network = averaged if weights == "ema" and averaged is not None else self.gan.discriminator
+        with evaluating(network):
+            found: Tensor = network(to_float(images.to(self.device))).extra[CLASSES]
+        return found
+
+    def networks(self) -> AbstractContextManager[Networks]:
+        return self._networks()
+
+    @contextmanager
+    def _networks(self) -> Iterator[Networks]:
+        pack = self.gan.stages.one("pack")
+
+        def see(samples: Tensor) -> Tensor:
+            images = to_float(samples.to(self.device))
+            return images if pack is None else pack(images)
+
+        with evaluating(self.gan.generator, self.gan.discriminator):
+            yield Networks(self.gan.generator, self.gan.discriminator, see, self.gan.assembly.tags)
+
 
 @dataclass
 class JudgingMixture(Judging):
@@ -164,6 +199,12 @@ class JudgingMixture(Judging):
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+    def networks(self) -> AbstractContextManager[Networks]:
+        raise GantrickError("a mixture of generators has no networks of its own; take the figure of each run")
 
 
 @dataclass
@@ -205,11 +246,12 @@ def modes_of(dataset: Dataset, extractor: str | None) -> tuple[Callable[[Tensor]
 
 @dataclass
 class Taken:
-    """Figures by name, the protocol of each, and the pictures that were made."""
+    """Figures by name, the protocol of each, the pictures that were made, and details for a row."""
 
     figures: dict[str, float] = field(default_factory=dict)
     protocols: dict[str, Any] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
@@ -234,6 +276,7 @@ def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
         taken.figures |= values
         taken.protocols |= dict.fromkeys(values, protocol)
         taken.pictures += found.pictures
+        taken.details |= found.details
     if taken.figures:  # the last bits decide which checkpoint is best
         taken.figures, taken.protocols = parallel.exchange((taken.figures, taken.protocols))[0]
     return taken

@@ -360,7 +360,7 @@ def test_list_shows_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("gantrick ", "train adagan plan list cite eval sample compare bench fid"),
+        ("gantrick ", "train adagan plan list cite eval sample compare doctor bench fid"),
         ("gantrick tr", "train"),
         ("/opt/train/bin/gantrick train loss=hin", "loss=hinge"),
         ("gantrick plan trick=ema trick.ema.dec", "trick.ema.decay="),

@@ -41,6 +41,7 @@ NO_SWITCH = {
     "spectral_norm",
     "unrolled",
     "virtual_batch_norm",
+    "weight_norm",
 }
 
 
