@@ -44,6 +44,40 @@ def train(words: list[str]) -> int:
     return 1 if failures else 0
 
 
+def adagan(words: list[str]) -> int:
+    """train a mixture of GANs, each on what those before it lack: gantrick adagan components=5 dataset=grid"""
+    if {"-h", "--help"} & {*words}:
+        print(ADAGAN)
+        return 0
+    import shlex
+
+    from gantrick.adagan import begin, go_on, split
+
+    command = shlex.join(["gantrick", "adagan", *words])
+    own, rest = split(words)
+    if "resume" in own:
+        return go_on(Path(own.pop("resume")).expanduser(), own, rest, command)
+    recipe, folder = _composed("adagan", rest)
+    if not any(word.startswith("hydra.run.dir=") for word in rest):
+        folder = folder.with_name(f"adagan-{folder.name}")
+    return begin(folder, recipe, own, command)
+
+
+ADAGAN = """usage: gantrick adagan [components=N] [key=value] …
+       gantrick adagan resume=FOLDER [components=N]
+
+Trains GANs one after another, each on data reweighted to what the mixture of those before it lacks (AdaGAN, arXiv
+1701.02386). It leaves a folder that gantrick sample and gantrick eval take as one generator; each component is an
+ordinary run folder in it. A command that was stopped goes on by resume=FOLDER, also to more components.
+
+keys, beside those of gantrick train:
+  components=5            how many
+  beta=uniform            the share of each new one: uniform is 1/t for the t-th, so that all have the same in the end;
+                          or a number between 0 and 1
+  classifier_epochs=5     passes over the data in which a classifier learns to tell them from the mixture
+  classifier_lr=1e-3      its learning rate, which falls to 0"""
+
+
 def plan(words: list[str]) -> int:
     """show, stage by stage, what a run with these overrides would do, without running it"""
     recipe = _recipe("plan", words)
@@ -85,7 +119,7 @@ def sample(words: list[str]) -> int:
     """draw images from trained runs: gantrick sample RUN --n 64 --grid samples.png"""
     parser = _Parser("gantrick sample", description="Draws samples from a trained run, or from several as a mixture.")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders; of several, each sample is from one of them"
+        "runs", nargs="+", metavar="RUN", help="run folders and mixtures; of several, each sample is from one of them"
     )
     add, default = parser.add_argument, "(default %(default)s)"
     add("--n", type=_count, help="how many samples, or pictures to reconstruct (default 64), or rows (default 8)")
@@ -93,7 +127,20 @@ def sample(words: list[str]) -> int:
     add("--grid", type=Path, metavar="PNG", help="a picture of all samples (default: samples.png, where nothing else)")
     add("--npz", type=Path, help="the array `samples`, uint8 (N, C, H, W) or points (N, D)")
     add("--folder", type=Path, help="a folder with one PNG for each sample")
-    add("--checkpoint", default="best", help="of the run: best, last or a step (default: best)")
+    add(
+        "--checkpoint",
+        "--checkpoints",
+        metavar="WHICH",
+        help="best, last, a step, several as a mixture (1000,2000), "
+        "or all that stay under their steps (default: best; of a mixture those that it names)",
+    )
+    add(
+        "--mixture",
+        metavar="SHARES",
+        default="uniform",
+        help="how often each of several is drawn from: uniform, shares "
+        "like 0.7,0.3, or by_mode: each mode or class from the one that finds it most often (default: uniform)",
+    )
     add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
     add("--truncation", type=_positive, metavar="T", help="draw from latents with |z| at most T")
     add("--standing-statistics", type=_count, metavar="N", help="batch norms take the mean of N batches")
@@ -122,43 +169,53 @@ def sample(words: list[str]) -> int:
         if path is not None and path.suffix != suffix:
             raise Refused(f"--{flag} {path}: must end in {suffix}")
     _has_place(arguments.grid, arguments.npz, arguments.folder)
-    if arguments.checkpoint not in ("best", "last") and not arguments.checkpoint.isdecimal():
-        raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
-    if arguments.label is not None and len(arguments.runs) > 1:
-        raise Refused("--label: is asked of one run; name one")
-    if (arguments.interpolate or pictures_alone) and len(arguments.runs) > 1:
-        raise Refused(f"{pictures_alone or '--interpolate'}: is of one generator's latents; name one run")
-    from gantrick import sampling
+    from gantrick import mixture
     from gantrick.feed import to_uint8
     from gantrick.tracking.grid import save_each, save_grid, save_pairs
+    from gantrick.types import ConfigError
 
-    runs = [sampling.load(run, arguments.checkpoint) for run in arguments.runs]
-    for run in runs:
+    faults: list[str] = []
+    asked = mixture.check_checkpoints(arguments.checkpoint, faults) if arguments.checkpoint else None
+    parts = mixture.parts_of([Path(run).expanduser() for run in arguments.runs], asked, ("best",)) if not faults else []
+    shares = mixture.shares_of(arguments.mixture, len(parts), faults) if parts else ()
+    if faults:
+        raise ConfigError(*(f"--{fault}" for fault in faults))
+    whole = mixture.open_members(mixture.together(parts, shares).members)
+    by_mode, several = arguments.mixture == "by_mode", len(whole.members) > 1
+    if arguments.label is not None and by_mode:
+        raise Refused("--label: by_mode draws every class; leave one of the two out")
+    if (arguments.interpolate or pictures_alone) and several:
+        flag = pictures_alone or "--interpolate"
+        raise Refused(f"{flag}: is of one generator's latents; name one run and one checkpoint")
+    for run in whole.trained:
         if arguments.truncation is not None:
             run.truncate(arguments.truncation)
         if arguments.standing_statistics:
             run.stand(arguments.standing_statistics)
+    first = whole.trained[0]
     columns, count = None, arguments.n or (8 if arguments.traverse or arguments.interpolate else 64)
     if arguments.traverse:
-        found = runs[0].traverse(count, arguments.seed, arguments.weights, arguments.label, arguments.entry or ())
+        found = first.traverse(count, arguments.seed, arguments.weights, arguments.label, arguments.entry or ())
         for name, images in found.items():
             path = arguments.grid.with_stem(f"{arguments.grid.stem}-{name}") if len(found) > 1 else arguments.grid
             save_grid(to_uint8(images), path, columns=len(images) // count, block=1)
             print(path)
         return 0
     if arguments.reconstruct:
-        originals = runs[0].pictures(arguments.reconstruct, count, "--reconstruct")
-        made = to_uint8(runs[0].reconstruct(originals, arguments.weights, arguments.label))
+        originals = first.pictures(arguments.reconstruct, count, "--reconstruct")
+        made = to_uint8(first.reconstruct(originals, arguments.weights, arguments.label))
         save_pairs(originals, made, arguments.grid)
         print(arguments.grid)
         return 0
     if arguments.interpolate:
         columns = 8
-        samples = runs[0].interpolate(count, columns, arguments.seed, arguments.weights, arguments.label)
-    elif len(runs) == 1:
-        samples = runs[0].sample(count, arguments.seed, arguments.weights, arguments.label)
+        samples = first.interpolate(count, columns, arguments.seed, arguments.weights, arguments.label)
+    elif by_mode:
+        samples = whole.sample_by_mode(count, arguments.seed, arguments.weights)
+    elif several:
+        samples = whole.sample(count, arguments.seed, arguments.weights, arguments.label)
     else:
-        samples = sampling.mixed(runs, count, arguments.seed, arguments.weights)
+        samples = first.sample(count, arguments.seed, arguments.weights, arguments.label)
     samples = to_uint8(samples)
     points = samples.ndim == 2
     if points and (arguments.folder or (arguments.grid and samples.shape[1] != 2)):
@@ -235,6 +292,7 @@ EVAL_KEYS = """keys:
   weights=ema                 ema or raw (default: averaged weights where the run keeps them)
   mixture=uniform             all named runs and checkpoints as one mixture; shares as in mixture=0.7,0.3;
                               by_mode: each mode or class from the one that finds it most often
+                              (a folder of gantrick adagan is a mixture of its own)
   truncation=0.5,1,none       latents with |z| at most so much, one after another
   standing_statistics=16      batch norms of the generator take the mean of so many batches
   seed=0  device=auto         of the latents (default: the run's); where it is computed"""
@@ -359,8 +417,8 @@ def _slopes(run: Path) -> list[dict[str, Any]]:
     from gantrick import assess
     from gantrick.types import GantrickError
 
-    asked = assess.Request((run,), "[lipschitz]", {"metric.lipschitz.norms": "operator"}, ("last",))
     try:
+        asked = assess.request([str(run), "metric=lipschitz", "metric.lipschitz.norms=operator", "checkpoint=last"])
         found = list(assess.Assessor(asked, tell=lambda sentence: _warn("doctor", sentence)))
     except GantrickError as error:
         for fault in getattr(error, "faults", None) or [str(error)]:
@@ -508,6 +566,7 @@ def fid(words: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
+    "adagan": adagan,
     "plan": plan,
     "list": list_,
     "cite": cite,
@@ -576,7 +635,7 @@ def _told(command: str, error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, Refused):
         return [str(error)], 2
     if types is not None and isinstance(error, types.GantrickError):
-        failed = command == "train" and not isinstance(error, types.ConfigError)
+        failed = command in ("train", "adagan") and not isinstance(error, types.ConfigError)
         return getattr(error, "faults", None) or [str(error)], 1 if failed else 2
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename or 'a file'}: {error.strerror}; choose a place that can be written to"], 1
@@ -623,6 +682,11 @@ def _count(text: str) -> int:
 
 def _recipe(command: str, words: list[str]) -> Any:
     """The recipe that `gantrick train` would run with these words."""
+    return _composed(command, words)[0]
+
+
+def _composed(command: str, words: list[str]) -> tuple[Any, Path]:
+    """The same, and the folder that it would run in."""
     from gantrick import config
 
     arguments = config.parse(words)
@@ -635,7 +699,8 @@ def _recipe(command: str, words: list[str]) -> Any:
     from gantrick.recipe import check
 
     with config.composer_of(arguments) as composing:
-        return check(composing.resolved(arguments.overrides))
+        recipe = check(composing.resolved(arguments.overrides))
+        return recipe, Path(composing.config(arguments.overrides).hydra.run.dir)
 
 
 def _config_dir() -> Path:
@@ -672,7 +737,7 @@ def _shell_completion(words: list[str]) -> int:
         if typed[0] == "list":
             print(" ".join(sorted(folder.name for folder in _config_dir().iterdir() if folder.is_dir())))
             return 0
-        if typed[0] not in ("train", "plan", "cite", "bench"):
+        if typed[0] not in ("train", "adagan", "plan", "cite", "bench"):
             return 0
         program, rest = line.split(maxsplit=1)
         os.environ["COMP_LINE"] = program + rest.removeprefix(typed[0])  # as Hydra knows it: no command in between

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +79,24 @@ def _times(a: float, b: float) -> float:
     return float(f"{a * b:.12g}")
 
 
+def _drawn(seed: int, name: str, how: str, *values: Any) -> Any:
+    """`${gantrick.drawn:${seed},lr,log,1e-5,1e-2}`: drawn at random, the same whenever seed and name are.
+
+    uniform: evenly from low to high. log: so in the logarithm. of: one of the values.
+    """
+    u = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") / 2**64
+    if how == "of" and values:
+        return values[int(u * len(values))]
+    if how in ("log", "uniform") and len(values) == 2:
+        low, high = map(float, values)
+        if how == "uniform":
+            return float(f"{low + u * (high - low):.6g}")
+        if 0 < low <= high:
+            return float(f"{low * (high / low) ** u:.6g}")
+    refuse(f"gantrick.drawn:{name}: is drawn `log` or `uniform` from low to high, or `of` some values; mend the file")
+
+
+OmegaConf.register_new_resolver("gantrick.drawn", _drawn, replace=True)
 OmegaConf.register_new_resolver("gantrick.id", _id, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("gantrick.searchpath", _search_path, replace=True)
 OmegaConf.register_new_resolver("gantrick.times", _times, replace=True)
@@ -236,6 +255,10 @@ class Composer:
             config.hydra.runtime.output_dir = str(Path(config.runs_dir).resolve()) if "runs_dir" in config else ""
         HydraConfig.instance().set_config(config)
         return resolve(config)
+
+    def draws(self, overrides: Sequence[str]) -> bool:
+        """Whether values of this config are drawn by its seed."""
+        return "${gantrick.drawn:" in str(OmegaConf.to_container(self.config(overrides), resolve=False))
 
     def _compose(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         config = self._hydra.compose_config(

@@ -25,6 +25,7 @@ from gantrick.types import Batch, Code, ConfigError, DataShape, GantrickError, L
 Weights = Literal["ema", "raw"]
 Through = Callable[[Tensor, Tensor | None], Tensor]  # images, the labels that were asked for
 PROBE = 200  # samples for each mode by which the GAN that is best at it is chosen
+MIXTURE = "mixture.json"  # in a folder that is one; see gantrick.mixture
 BATCH = 256  # latents that go through G at a time
 STEPS = 9  # of a continuous entry along its way in a traversal
 PATIENCE = 100  # rounds without a single sample accepted
@@ -171,20 +172,25 @@ def draw_mixture(
     batch_size: int = 256,
     weights: Weights | None = None,
     through: Through = lambda images, labels: images,
+    labels: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
     """Batches of a mixture, as `draw` gives them: each sample is of GAN k with probability shares_k / Σ shares.
 
     Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
-    nothing. Raises GantrickError where only some of them are conditional.
+    nothing. labels: those that the samples are asked for in their order, over and over, whosever they are.
+    Raises GantrickError where only some of them are conditional.
     """
     _of_one_kind(gans)
     shares_of = torch.tensor(shares, dtype=torch.float64)
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
-    pools = [
-        _Pool(draw(gan, int((whose == k).sum()), stream(seed, f"mixture {k}"), batch_size, weights, _packed))
-        for k, gan in enumerate(gans)
-    ]
+    pools = []
+    for k, gan in enumerate(gans):
+        own = torch.nonzero(whose == k)[:, 0].tolist()
+        asked = [labels[place % len(labels)] for place in own] if labels else None
+        pools.append(
+            _Pool(draw(gan, len(own), stream(seed, f"mixture {k}"), batch_size, weights, _packed, asked or None))
+        )
     shape = gans[0].spec.data.shape
     for start in range(0, count, batch_size):
         part = whose[start : start + batch_size]
@@ -290,12 +296,13 @@ class Trained:
         the run knows no such label.
         """
         if labels is not None:
-            self._check_labels(labels)
+            self.check_labels(labels)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise GantrickError(f"sample: the count must be a whole number at least 1, not {count!r}")
         return torch.cat(list(draw(self.gan, count, seed, weights=weights, labels=labels))).cpu()
 
-    def _check_labels(self, labels: Sequence[int]) -> None:
+    def check_labels(self, labels: Sequence[int]) -> None:
+        """Raises GantrickError where the run cannot be asked for one of these labels."""
         classes = self.gan.spec.data.classes or 0
         if not self.gan.conditional:
             raise GantrickError(f"{self.path}: the run is not conditional, so no label can be asked for; leave it out")
@@ -415,7 +422,7 @@ class Trained:
         """The labels of so many rows: these, over and over, or those that were drawn."""
         if labels is None:
             return drawn
-        self._check_labels(labels)
+        self.check_labels(labels)
         return torch.tensor(labels, device=self.gan.device).repeat(-(-count // len(labels)))[:count]
 
     @torch.no_grad()
@@ -463,6 +470,8 @@ def load(run: str | Path, which: str | int = "best", device: str = "auto") -> Tr
     Raises GantrickError naming what is missing.
     """
     folder = Path(os.path.expanduser(run))
+    if (folder / MIXTURE).is_file():
+        raise GantrickError(f"{folder}: is a mixture and not a run; open it by gantrick.mixture.open_folder")
     recipe = recorded(folder)
     path = checkpoint_of(folder, which)
     state = checkpoint.load(path)
@@ -495,16 +504,3 @@ def checkpoint_of(folder: Path, which: str | int) -> Path:
             f"{folder}: has no checkpoint of step {which}; choose best or last" + (f", or one of {there}" * bool(there))
         )
     return path
-
-
-def mixed(runs: Sequence[Trained], count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
-    """`count` samples of the uniform mixture of trained runs, as `Trained.sample` gives them.
-
-    Raises GantrickError where the runs make different things.
-    """
-    shapes = {run.gan.spec.data.shape for run in runs}
-    if len(shapes) > 1:
-        told = " and ".join("×".join(map(str, shape)) for shape in sorted(shapes))
-        raise GantrickError(f"sample: the runs make samples of {told}, which do not mix; name runs of one data set")
-    gans = [run.gan for run in runs]
-    return torch.cat(list(draw_mixture(gans, [1.0] * len(gans), count, seed, weights=weights))).cpu()

@@ -31,8 +31,11 @@ log = logging.getLogger(__name__)
 _raised: list[Exception] = []  # by the one run of this process; Hydra would print it in its own way
 
 
-def task(composed: DictConfig) -> None:
-    """One run: a job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on."""
+def task(composed: DictConfig) -> float | None:
+    """One run: a job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on.
+
+    Gives back the best of its first metric, for sweepers that look for the best settings; None where there is none.
+    """
     from gantrick.tracking.folder import RunFolder
     from gantrick.types import GantrickError
 
@@ -46,21 +49,33 @@ def task(composed: DictConfig) -> None:
         if sweep is not None or int(os.environ.get("SLURM_RESTART_COUNT", "0")):
             begun = (folder / "config.yaml").is_file()  # by a process that was stopped, or by Slurm before a requeue
             if begun and _finished(made, folder):
-                return
+                return _best(made, folder)
         code = launch.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
     except Exception as error:
         if sweep is None:
             _raised.append(error)
             _remove_empty(folder)
-            return
+            return None
         reason = str(error) if isinstance(error, GantrickError) else f"{type(error).__name__}: {error}"
         debug = os.environ.get("GANTRICK_DEBUG") == "1"
         log.error("job %s: %s", node.job.num, " ".join(reason.split()), exc_info=debug)
         if RunFolder(folder).state() is None:  # it failed before it began
             RunFolder(folder).status("failed", 0, reason)
-        return
+        return None
     if code:
         raise SystemExit(code)
+    return _best(made, folder)
+
+
+def _best(made: Recipe, folder: Path) -> float | None:
+    """The best of a run's first metric, as evaluation.json tells it."""
+    if not made.metrics:
+        return None
+    try:
+        figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["best"]["figures"]
+        return float(figures[made.metrics[0].create().primary])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _finished(made: Recipe, folder: Path) -> bool:
@@ -251,7 +266,8 @@ def complete(words: Sequence[str]) -> None:
 def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> None:
     """Composes and checks the job behind each list of overrides. Raises ConfigError with all faults and whose they are.
 
-    Of jobs that pass, those that differ only in their seed, a whole number, are checked once.
+    Of jobs that pass, those that differ only in their seed, a whole number, are checked once; unless other values are
+    drawn by it.
     """
     from gantrick import gan, recipe
     from gantrick.types import ConfigError
@@ -264,7 +280,8 @@ def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> Non
             continue
         try:
             gan.preflight(recipe.check(composing.resolved(job, number)))
-            passed.add(rest)
+            if not composing.draws(job):
+                passed.add(rest)
         except ConfigError as error:
             for fault in error.faults:
                 faults.setdefault(fault, []).append(number)

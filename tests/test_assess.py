@@ -45,6 +45,11 @@ def figures(*words: str | Path) -> list[float]:
     return [each.taken.figures[NAME] for each in Assessor(request([*map(str, words)]))]
 
 
+def members(found: assess.Assessed) -> list[tuple[str, int, str, float]]:
+    rows = found.taken.protocols[NAME]["mixture"]
+    return [(row["run"].rpartition("/")[2], row["step"], row["generator"], row["share"]) for row in rows]
+
+
 def test_the_figure_is_the_one_of_training_bit_for_bit(runs: list[Path]) -> None:
     report = json.loads((runs[0] / "evaluation.json").read_text())
     best, last = Assessor(request([str(runs[0]), "protocol=training"]))
@@ -115,9 +120,12 @@ def test_a_mixture_is_drawn_in_its_shares(runs: list[Path]) -> None:
         before = drawn if before is None else before
     torch.testing.assert_close(drawn, before, rtol=0, atol=1e-5)
     pure = next(iter(Assessor(request([*map(str, runs), "mixture=0,1", "metric.fid.samples=40", "checkpoint=last"]))))
-    assert pure.taken.protocols[NAME]["mixture"] == [0.0, 1.0]
+    assert members(pure) == [("0", 4, "ema", 0.0), ("1", 4, "ema", 1.0)]
     uniform = next(iter(Assessor(request([*map(str, runs), "mixture=uniform", "metric.fid.samples=40"]))))
-    assert uniform.taken.protocols[NAME]["mixture"] == [0.5, 0.5] and uniform.checkpoint == "mixture"
+    assert [share for *_, share in members(uniform)] == [0.5, 0.5] and uniform.checkpoint == "mixture"
+    alone = next(iter(Assessor(request([str(runs[0]), "metric.fid.samples=40", "checkpoint=last"]))))
+    prints = {each.taken.protocols[NAME]["fingerprint"] for each in (pure, uniform, alone)}
+    assert len(prints) == 3, "of whom a mixture is, and how, is in the fingerprint"
 
 
 def test_by_mode_each_mode_comes_from_the_part_that_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +157,7 @@ def test_by_mode_each_mode_comes_from_the_part_that_finds_it(monkeypatch: pytest
 
 def test_by_mode_of_runs(runs: list[Path]) -> None:
     [found] = Assessor(request([*map(str, runs), "mixture=by_mode", "metric.fid.samples=40", "checkpoint=last"]))
-    assert found.taken.protocols[NAME]["mixture"] == "by mode" and found.taken.figures[NAME] > 0
+    assert found.taken.protocols[NAME]["by_mode"] is True and len(members(found)) == 2 and found.taken.figures[NAME] > 0
 
 
 def test_two_processes_find_the_same_figure(runs: list[Path]) -> None:
@@ -163,7 +171,8 @@ def test_two_processes_find_the_same_figure(runs: list[Path]) -> None:
 
 
 def test_a_sweep_stands_for_its_jobs(runs: list[Path]) -> None:
-    assert request([str(runs[0].parent)]).runs == tuple(runs)
+    parts = request([str(runs[0].parent), "checkpoint=last"]).parts
+    assert [part.folder for part in parts] == runs
 
 
 @pytest.mark.parametrize(
@@ -272,7 +281,8 @@ def test_published_figures_stand_apart(
     assert line == "        7.25  paper; 10 of each; https://x.y/z"
     assert not [line for line in shown("b") if "published" in line]
     assert shown("a", "b")[-1] == f"{line}  [a]"
-    assert not [line for line in shown("a", "b", "mixture=uniform") if "published" in line], "a mixture is no recipe"
+    titles = [line for line in shown("a", "b", "mixture=uniform") if line.startswith(f"{NAME} published")]
+    assert not titles, "a mixture is no recipe"
     for name, wanted in (("a", {"paper": theirs}), ("b", {})):
         (row,) = [json.loads(line) for line in shown(name, "--json")]
         assert row["published"] == wanted and row["figures"].keys() == {NAME}
