@@ -78,6 +78,8 @@ def _finished(made: Recipe, folder: Path) -> bool:
         raise ConfigError(
             f"{folder}: holds a job of another config, {', '.join(unlike)} differ; undo that, or start a new sweep"
         )
+    if made.settings.max_seconds != there.settings.max_seconds:
+        return False
     return RunFolder(folder).state() == "finished" and made.settings.steps <= there.settings.steps
 
 
@@ -183,7 +185,7 @@ def _one_folder(composed: DictConfig) -> list[str]:
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
+    "steps", "max_seconds", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
     "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
 )  # fmt: skip
 SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
