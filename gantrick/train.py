@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -133,7 +132,7 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
 
                     sweep.mkdir(parents=True, exist_ok=True)
                     write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *overrides]}, indent=2) + "\n")
-                overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
+                overrides.append(f"hydra.sweep.dir={config.quoted(sweep)}")
             if "torch.distributed" in sys.modules:
                 overrides += _one_folder(jobs.config)
     _raised.clear()
@@ -150,6 +149,20 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
     if _raised:
         raise _raised.pop()
     return failures(sweep) if sweep else []
+
+
+def run_jobs(flags: Sequence[str], overrides: Sequence[str], jobs: Sequence[Sequence[str]], folder: Path) -> None:
+    """Runs jobs, a list of overrides each, by the launcher that `overrides` choose; their folders are in `folder`.
+
+    A job whose folder is there already goes on, or is left alone where it has finished. Raises ConfigError.
+    """
+    words = [*flags, *overrides, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={config.quoted(folder)}"]
+    with _command_line("gantrick train", words), config.given_jobs(jobs):
+        try:
+            with config.tolerant_argparse(), config.checked_before():
+                entry()
+        except config.HYDRA_ERRORS as error:
+            config.refuse(config.sentence(error), cause=error)
 
 
 @contextmanager
@@ -180,7 +193,7 @@ def _one_folder(composed: DictConfig) -> list[str]:
     if composed.hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("-m: torchrun starts one run, not a sweep; leave torchrun out and set devices=N")
     folder = parallel.exchange(str(composed.hydra.run.dir))[0]
-    return [f"hydra.run.dir={QuotedString(folder, Quote.single).with_quotes()}"]
+    return [f"hydra.run.dir={config.quoted(folder)}"]
 
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
