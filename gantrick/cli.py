@@ -260,13 +260,14 @@ def ablate(words: list[str]) -> int:
     if resumed:
         return _ablate(Path(resumed[0]).expanduser(), [w for w in overrides if not w.startswith("resume=")])
     from gantrick.analysis import ablate as study
+    from gantrick.analysis.ablation_report import planned
     from gantrick.tracking.console import Meanwhile
 
     with config.composer_of(arguments) as composing:
         made = study.plan(composing, study.request(overrides, flags))
         with Meanwhile(what="arms timed") as shown:
             made = study.timed(composing, made, shown.beat)
-    table, lines = study.planned(made)
+    table, lines = planned(made)
     _print_table(*table)
     print(*lines, sep="\n", flush=True)
     if "--plan" in words:
@@ -281,6 +282,7 @@ def _ablate(folder: Path, launcher: list[str]) -> int:
     """Runs what is missing of a study, and reports. 1 where runs failed for reasons that are not theirs."""
     from gantrick import config, train
     from gantrick.analysis import ablate as study
+    from gantrick.analysis import ablation_report as say
 
     made = study.load(folder)
     for word in launcher:
@@ -293,10 +295,10 @@ def _ablate(folder: Path, launcher: list[str]) -> int:
     except (SystemExit, KeyboardInterrupt):
         _warn("ablate", f"the study is stopped; go on with: gantrick ablate resume={folder}")
         raise
-    report = study.judge(made, folder)
-    study.write(report, folder)
-    _print_table(*study.summary(report))
-    print(*study.legend(report), f"report   {folder / study.REPORT}.md", sep="\n")
+    report = say.judge(made, folder)
+    say.write(report, folder)
+    _print_table(*say.summary(report))
+    print(*say.legend(report), f"report   {folder / say.REPORT}.md", sep="\n")
     left = [*report.failed, *report.unfinished]
     for arm, seed in left:
         found = report.outcomes[arm, seed]

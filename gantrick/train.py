@@ -198,8 +198,8 @@ def _one_folder(composed: DictConfig) -> list[str]:
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "max_seconds", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
-    "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
+    "steps", "max_seconds", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every",
+    "eval_samples", "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
 )  # fmt: skip
 SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
 

@@ -103,8 +103,8 @@ class Trainer:
                         )
                     if self._is_up(self.saved["seconds"]):
                         raise ConfigError(
-                            f"resume={folder}: the run has trained for {self.saved['seconds']:,.0f} s, its last; give a "
-                            "larger max_seconds="
+                            f"resume={folder}: the run has trained for {self.saved['seconds']:,.0f} s, its last; give "
+                            "a larger max_seconds="
                         )
         elif (folder / "metrics.jsonl").exists():
             raise ConfigError(

@@ -1,18 +1,18 @@
-"""What differences paired by seed say: intervals, levels for several of them at once, and what n seeds can show.
+"""What differences paired by seed say: intervals, levels for several at once, and what n seeds can show.
 
 How a family of comparisons is judged:
 
-- Of m comparisons each has a p value, that of the paired t test. Holm's procedure takes them from the smallest on and holds
-  the i-th against alpha / (m - i + 1), until one fails. So the probability of calling any difference real that is none is at
-  most alpha, whatever their dependence (arms share the runs of their reference).
-- A comparison's interval is the t interval at the level at which it was held: its own where it was called real, that of the
-  first failure for all others. It excludes 0 exactly where Holm's procedure calls the difference real.
-- These levels guard against false alarms. That all intervals at once cover the true sizes is promised by level alpha / m for
-  every one of them alone (Bonferroni), the interval `simultaneous`.
-- A run that was lost (failed, diverged, collapsed) is never left out: the difference of its pair is infinite, and 0 where both
-  were lost. Then there is no mean and no interval, and the p value is that of the signed ranks, in which an infinite
-  difference has the largest rank: exact under sign flips, whatever the distribution. It is also taken where all differences
-  are one number, as counts may be: a t interval of no width would claim to know it exactly.
+- Of m comparisons each has a p value, that of the paired t test. Holm's procedure takes them from the smallest on and
+  holds the i-th against alpha / (m - i + 1), until one fails. So the probability of calling any difference real that is
+  none is at most alpha, whatever their dependence (arms share the runs of their reference).
+- A comparison's interval is the t interval at the level at which it was held: its own where it was called real, that of
+  the first failure for all others. It excludes 0 exactly where Holm's procedure calls the difference real.
+- These levels guard against false alarms. That all intervals at once cover the true sizes is promised only where every
+  one has the level alpha / m (Bonferroni): the interval `simultaneous`.
+- A run that was lost (failed, diverged, collapsed) is never left out: the difference of its pair is infinite, and nan
+  where both were lost. Then there is no mean and no interval, and the p value is that of the signed ranks, in which an
+  infinite difference has the largest rank and nan counts as 0: exact under sign flips, whatever the distribution. It is
+  also taken where all differences are one number, as counts may be: a t interval of no width would claim to know it.
 - Signed ranks of n pairs have no p value below 2^(1 - n). Five pairs cannot reach 0.05; the report says so.
 """
 
@@ -45,10 +45,10 @@ class Interval:
 class Finding:
     """What the paired differences of one comparison say within their family.
 
-    differences: by seed, infinite where one run of a pair was lost. lost: pairs that lost a run. mean, sd, interval,
-    simultaneous, flips: None where pairs lost runs, or where there are fewer than two. p: that of `test`. level: that p is
-    held against. real: whether the difference is called real; sign: then its direction. detectable: the smallest true
-    difference that as many seeds show with probability 0.8 at this level.
+    differences: by seed, infinite where one run of a pair was lost, nan where both were. lost: how many of these. mean,
+    sd, interval, simultaneous, flips, detectable: None where pairs lost runs, or where there are fewer than two.
+    p: that of `test`. level: that p is held against. real: whether the difference is called real; sign: then its
+    direction. detectable: the smallest true difference that as many seeds show with probability 0.8 at this level.
     """
 
     differences: tuple[float, ...]
@@ -88,7 +88,7 @@ def judge(family: Mapping[str, Sequence[float]], alpha: float = 0.05, flips: boo
         mean, sd = (float(d.mean()), float(d.std(ddof=1))) if whole else (None, None)
         found[name] = Finding(
             tuple(d.tolist()),
-            int(np.isinf(d).sum()),
+            int((~np.isfinite(d)).sum()),
             mean,
             sd,
             p,
@@ -107,14 +107,13 @@ def judge(family: Mapping[str, Sequence[float]], alpha: float = 0.05, flips: boo
 def _test(d: np.ndarray[Any, Any]) -> tuple[float, Literal["t", "signed ranks", "none"]]:
     if len(d) < 2:
         return 1.0, "none"
-    if not np.isfinite(d).all() or np.ptp(d) <= 1e-12 * np.abs(d).max():
+    if not np.isfinite(d).all() or np.ptp(d) <= 1e-12 * np.abs(d).max():  # lost runs, or no spread at all
         return signed_ranks(d), "signed ranks"
     return float(stats.ttest_1samp(d, 0.0).pvalue), "t"
 
 
 def _direction(d: np.ndarray[Any, Any]) -> int:
-    ranks = stats.rankdata(np.abs(d)) * np.sign(d)
-    return int(np.sign(ranks.sum() if not np.isfinite(d).all() else d.mean()))
+    return int(np.sign(d.mean() if np.isfinite(d).all() else _signed(d).sum()))
 
 
 def interval(differences: Sequence[float] | np.ndarray[Any, Any], alpha: float) -> Interval:
@@ -127,8 +126,8 @@ def interval(differences: Sequence[float] | np.ndarray[Any, Any], alpha: float) 
 def holm(p_values: Mapping[str, float], alpha: float) -> dict[str, tuple[float, bool]]:
     """Of each p value the level that it is held against, and whether it is at most that (Holm, 1979).
 
-    The i-th smallest of m is held against alpha / (m - i + 1); the first that is above ends it, and its level is that of all
-    the rest.
+    The i-th smallest of m is held against alpha / (m - i + 1); the first that is above ends it, and its level is that
+    of all the rest.
     """
     found: dict[str, tuple[float, bool]] = {}
     going, level = True, alpha
@@ -141,7 +140,7 @@ def holm(p_values: Mapping[str, float], alpha: float) -> dict[str, tuple[float, 
 
 
 def sign_flips(differences: Sequence[float] | np.ndarray[Any, Any]) -> float:
-    """The share of sign patterns whose mean is at least as far from 0: of all 2^n up to 14 pairs, else of 9,999 drawn ones."""
+    """The share of sign patterns whose mean is at least as far from 0: of all 2^n up to 14 pairs, else of 9,999."""
 
     def total(values: np.ndarray[Any, Any], axis: int = -1) -> Any:
         return values.sum(axis)
@@ -159,11 +158,17 @@ def sign_flips(differences: Sequence[float] | np.ndarray[Any, Any]) -> float:
 
 
 def signed_ranks(differences: Sequence[float] | np.ndarray[Any, Any]) -> float:
-    """Wilcoxon's signed ranks under sign flips: ties share their mean rank, zeros have a rank and no sign (Pratt), and
-    infinite differences, those of a pair that lost a run, the largest.
+    """Wilcoxon's signed ranks under sign flips: ties share their mean rank, zeros have a rank and no sign (Pratt).
+
+    Infinite differences have the largest ranks; nan counts as 0.
     """
-    d = np.asarray(differences, float)
-    return sign_flips(np.sign(d) * stats.rankdata(np.abs(d)))
+    return sign_flips(_signed(np.asarray(differences, float)))
+
+
+def _signed(d: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    d = np.where(np.isnan(d), 0.0, d)
+    signed: np.ndarray[Any, Any] = np.sign(d) * stats.rankdata(np.abs(d))
+    return signed
 
 
 # --- what n seeds can show -------------------------------------------------------------------------------------------
