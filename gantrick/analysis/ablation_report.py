@@ -303,9 +303,9 @@ def legend(report: Report) -> list[str]:
     study = report.study
     better = f"{study.better[study.figure]} {study.figure} is better"
     return [
-        f"Effects are of having the part, paired over {len(study.seeds)} seeds; {better}. Intervals are Student's at the "
-        f"levels of Holm's procedure: the chance of any false verdict among the {len(study.main)} of a figure is at most "
-        f"{study.asked.alpha:g}.",
+        f"Effects are of having the part, paired over {len(study.seeds)} seeds; {better}. Intervals are Student's at "
+        f"the levels of Holm's procedure: the chance of any false verdict among {len(study.main)} of a figure is at "
+        f"most {study.asked.alpha:g}.",
         *report.notes,
         *(f"refused: {name}: {fault}" for name, faults in study.refused.items() for fault in faults),
     ]

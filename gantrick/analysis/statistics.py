@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 POWER = 0.8
 ENOUGH = 10_000  # seeds; nobody runs more
@@ -46,9 +46,8 @@ class Finding:
     """What the paired differences of one comparison say within their family.
 
     differences: by seed, infinite where one run of a pair was lost, nan where both were. lost: how many of these. mean,
-    sd, interval, simultaneous, flips, detectable: None where pairs lost runs, or where there are fewer than two.
-    p: that of `test`. level: that p is held against. real: whether the difference is called real; sign: then its
-    direction. detectable: the smallest true difference that as many seeds show with probability 0.8 at this level.
+    sd, interval, simultaneous, flips: None where pairs lost runs, or where there are fewer than two. p: that of `test`.
+    level: that p is held against. real: whether the difference is called real; sign: then its direction.
     """
 
     differences: tuple[float, ...]
@@ -63,11 +62,15 @@ class Finding:
     interval: Interval | None = None
     simultaneous: Interval | None = None
     flips: float | None = None
-    detectable: float | None = None
 
     @property
     def n(self) -> int:
         return len(self.differences)
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true difference that as many seeds call real with probability 0.8 at this level."""
+        return None if self.sd is None else detectable(self.sd, self.n, self.level)
 
     def needed(self, effect: float) -> int | None:
         """The seeds that would show a difference of this size, with probability 0.8 at this level; None: not known."""
@@ -99,7 +102,6 @@ def judge(family: Mapping[str, Sequence[float]], alpha: float = 0.05, flips: boo
             interval(d, level) if test == "t" else None,
             interval(d, alpha / len(family)) if test == "t" else None,
             sign_flips(d) if whole and flips else None,
-            detectable(sd, len(d), level) if sd is not None else None,
         )
     return found
 
@@ -109,7 +111,8 @@ def _test(d: np.ndarray[Any, Any]) -> tuple[float, Literal["t", "signed ranks", 
         return 1.0, "none"
     if not np.isfinite(d).all() or np.ptp(d) <= 1e-12 * np.abs(d).max():  # lost runs, or no spread at all
         return signed_ranks(d), "signed ranks"
-    return float(stats.ttest_1samp(d, 0.0).pvalue), "t"
+    t = d.mean() * math.sqrt(len(d)) / d.std(ddof=1)
+    return float(2 * special.stdtr(len(d) - 1, -abs(t))), "t"
 
 
 def _direction(d: np.ndarray[Any, Any]) -> int:
@@ -119,7 +122,7 @@ def _direction(d: np.ndarray[Any, Any]) -> int:
 def interval(differences: Sequence[float] | np.ndarray[Any, Any], alpha: float) -> Interval:
     """mean ± t(1 - alpha/2; n - 1) · s / √n, Student's interval of the mean of paired differences."""
     d = np.asarray(differences, float)
-    half = stats.t.isf(alpha / 2, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
+    half = -special.stdtrit(len(d) - 1, alpha / 2) * d.std(ddof=1) / math.sqrt(len(d))
     return Interval(float(d.mean() - half), float(d.mean() + half), alpha)
 
 
