@@ -167,9 +167,20 @@ class Arm:
     folder: str
     overrides: tuple[str, ...]
     steps: int
-    evaluations: int
+    eval_every: int
     reals: int
     second: float | None = None
+
+    def evaluations(self, steps: float) -> int:
+        """How often so many steps are judged, their beginning and end among them."""
+        return 1 + (math.ceil(steps / self.eval_every) if self.eval_every else 1)
+
+    def seconds(self, limit: float | None, evaluation: float) -> float | None:
+        """Of a run that ends by the clock after `limit` of them, or by its steps; None where a step was not timed."""
+        if self.second is None:
+            return None
+        steps = self.steps if limit is None else min(self.steps, limit / self.second)
+        return steps * self.second + self.evaluations(steps) * evaluation
 
 
 @dataclass(frozen=True)
@@ -220,13 +231,9 @@ class Study:
     @property
     def seconds(self) -> float | None:
         """Of all runs one after another; None where a step could not be timed."""
-        total = 0.0
-        for arm in self.arms.values():
-            training = self.max_seconds if self.asked.budget == "seconds" else arm.second and arm.steps * arm.second
-            if training is None:
-                return None
-            total += training + arm.evaluations * (self.evaluation or 0.0)
-        return total * len(self.seeds)
+        found = [arm.seconds(self.max_seconds, self.evaluation or 0.0) for arm in self.arms.values()]
+        known = [seconds for seconds in found if seconds is not None]
+        return sum(known) * len(self.seeds) if len(known) == len(found) else None
 
     def job(self, arm: str, seed: int) -> list[str]:
         """The overrides of one run, its folder among them."""
@@ -275,8 +282,7 @@ class _Arms:
         while any(arm.folder == folder for arm in self.made.values()):
             folder += "_"
         settings = recipe.settings
-        evaluations = 1 + (-(-settings.steps // settings.eval_every) if settings.eval_every else 1)
-        self.made[name] = Arm(name, folder, tuple(words), settings.steps, evaluations, self._reals(recipe))
+        self.made[name] = Arm(name, folder, tuple(words), settings.steps, settings.eval_every, self._reals(recipe))
         self.recipes[name] = recipe
         return name
 

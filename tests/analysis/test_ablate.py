@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,17 @@ def test_what_the_recipe_lacks_is_put_in_and_equal_arms_are_one() -> None:
     assert effects(study) == {"trick.topk added to the bare base": (("full",), ("base",))}
 
 
-def test_options_of_a_file_for_parts_that_are_left_out_go_with_them() -> None:
-    study = plan("experiment=wgan_gp_cifar10", "dataset=cifar10", "of=gp", "mode=leave")
-    assert [name for name in study.arms] == ["full", "full-gp"]
-    assert config.compose(study.arms["full-gp"].overrides).regularizers == ()
+def test_options_of_a_file_for_parts_that_are_left_out_go_with_them(tmp_path: Path) -> None:
+    """The recipe's file sets ema's decay; without ema that is no half of a part, and with it the decay is there."""
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /trick: [ema]\ntrick: {ema: {decay: 0.75}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    asked, folder = request(["experiment=mine", "of=ema", "mode=leave"]), tmp_path
+    with config.composer([folder]) as composing:
+        study = ablate.plan(composing, asked)
+    assert list(study.arms) == ["full", "full-ema"]
+    full, without = (config.compose(study.arms[name].overrides, [folder]) for name in ("full", "full-ema"))
+    assert full.tricks[0].options["decay"] == 0.75 and without.tricks == ()
 
 
 def test_overrides_and_losses_stand_in_place() -> None:
@@ -162,7 +170,7 @@ def test_equal_images() -> None:
     """The recipe takes 100 × 1 × 32 real images; 4 D turns of as many take 25 steps, judged every 5th as often as before."""
     words = ["steps=100", "batch_size=32", "eval_every=20", "of=d_steps=4,batch_size=64,trick.ema.decay=0.5"]
     study = plan("trick=[ema]", *words, "budget=images", "mode=add")
-    kept = {arm.name: (arm.steps, arm.reals, arm.evaluations) for arm in study.arms.values()}
+    kept = {arm.name: (arm.steps, arm.reals, arm.evaluations(arm.steps)) for arm in study.arms.values()}
     assert kept["base: d_steps=4"] == (25, 128, 6) and kept["base"] == (100, 32, 6)
     assert kept["base: batch_size=64"] == (50, 64, 6)
     assert config.compose(study.arms["base: d_steps=4"].overrides).settings.eval_every == 5
@@ -174,6 +182,11 @@ def test_equal_seconds() -> None:
     for arm in study.arms.values():
         settings = config.compose(arm.overrides).settings
         assert settings.max_seconds == 2 and settings.steps == ablate.UNBOUNDED
+    arms = {
+        name: replace(arm, second=0.01) for name, arm in study.arms.items()
+    }  # 200 steps, judged every other, and first
+    assert replace(study, arms=arms, evaluation=0.1).seconds == pytest.approx(2 * 5 * (2 + 101 * 0.1))
+    assert study.seconds is None
 
 
 def test_a_plan_is_kept_and_read_again(tmp_path: Path) -> None:
@@ -382,17 +395,17 @@ def test_the_command_plans_runs_reports_and_goes_on(tmp_path: Path, capsys: pyte
     assert cli.main(["ablate", *TINY, f"runs_dir={place}"]) == 0
     study = folder_of(place)
     assert {file.parent.name for file in study.glob("*/status.json")} == {
-        f"{arm}-seed{seed}" for arm in ("base", "full") for seed in (0, 1)
+        f"{arm}-seed{seed}" for arm in ("base", "base+instance_noise") for seed in (0, 1)
     }
     assert json.loads((study / "report.json").read_text())["figure"] == "modes/score"
     assert "trick.instance_noise" in (study / "report.md").read_text() and "report   " in capsys.readouterr().out
     # One run lost its end, as if it had been killed after a checkpoint; nothing else is touched again.
     before = stamps(study)
-    status = study / "full-seed1" / "status.json"
+    status = study / "base+instance_noise-seed1" / "status.json"
     status.write_text(json.dumps({**json.loads(status.read_text()), "state": "running"}))
     assert cli.main(["ablate", f"resume={study}"]) == 0
     changed = {name for name, stamp in stamps(study).items() if stamp != before[name]}
-    assert changed == {"full-seed1"} and json.loads(status.read_text())["state"] == "finished"
+    assert changed == {"base+instance_noise-seed1"} and json.loads(status.read_text())["state"] == "finished"
     assert cli.main(["ablate", f"resume={study}", "steps=9"]) == 2
     assert "steps=9: cannot change when a study goes on" in capsys.readouterr().err
     assert cli.main(["ablate", f"resume={tmp_path}"]) == 2
@@ -411,7 +424,7 @@ def test_killed_in_the_middle_nothing_is_lost_and_nothing_done_twice(tmp_path: P
 
     process = started("cut", *words, "runs_dir=cut")
     deadline = time.monotonic() + 240
-    while not any((tmp_path / "cut").glob("ablation-*/full-seed0/checkpoints/previous.pt")):
+    while not any((tmp_path / "cut").glob("ablation-*/base+instance_noise-seed0/checkpoints/previous.pt")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
