@@ -546,7 +546,7 @@ def save(study: Study, folder: Path) -> None:
 
 
 def load(folder: Path) -> Study:
-    """The study of a folder. Raises GantrickError where there is none."""
+    """The study of a folder. Raises ConfigError where there is none, GantrickError where it cannot be read."""
     try:
         told = json.loads((folder / STUDY).read_text(encoding="utf-8"))
         if told.pop("format") != FORMAT:
@@ -560,7 +560,7 @@ def load(folder: Path) -> Study:
         )
         return Study(**{**told, "seeds": tuple(told["seeds"])})
     except FileNotFoundError:
-        raise GantrickError(f"{folder}: not an ablation, it has no {STUDY}; name a folder under runs/") from None
+        raise ConfigError(f"{folder}: not an ablation, it has no {STUDY}; name a folder under runs/") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GantrickError(f"{folder / STUDY}: cannot be read; restore it, or start the study anew") from error
 
