@@ -17,9 +17,16 @@ class Bilinear:
     step, d_steps, g_steps, accumulate = 0, 1, 1, 1
 
     def __init__(
-        self, optimizer: Callable[..., torch.optim.Optimizer], wrap: Any = None, size: int = 3, **options: Any
+        self,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        wrap: Any = None,
+        size: int = 3,
+        seed: int = 0,
+        noise: float = 0.0,
+        **options: Any,
     ):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
+        self.noise = noise  # its standard deviation, added to every gradient
         self.weights = {p: nn.Parameter(torch.randn(size, dtype=torch.float64)) for p in ("discriminator", "generator")}
         self.optimizers = {player: optimizer([w], **options) for player, w in self.weights.items()}
         if wrap is not None:
@@ -40,6 +47,8 @@ class Bilinear:
     def evaluate(self, player: str, batch: None, latents: None, **_: Any) -> Record:
         x, y = self.weights["generator"].detach(), self.weights["discriminator"].detach()
         gradient = y.clone() if player == "generator" else -x.clone()
+        if self.noise:
+            gradient += self.noise * torch.randn_like(gradient)
         return Record(player, {}, {}, {"w": gradient}, None, None)  # type: ignore[arg-type]
 
     def move(self, player: str, records: Sequence[Record]) -> None:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Runs a study: arms, which are overrides of `gantrick train`, each with the same seeds, and prints a table of their figures.
+"""Runs a study: arms, which are overrides of `gantrick train`, each with the same seeds; prints a table of figures.
 
     python scripts/experiments/study.py scripts/experiments/conditional_mnist.yaml --jobs 2
     python scripts/experiments/study.py scripts/experiments/*.yaml --list
 
-A study is a YAML file: `about`, `common` overrides, `arms` {name: overrides}, `seeds`, and `figures` {name: best | last}.
-The first arm is what the others are compared with, seed by seed, in the figure named first. Intervals are Student's t at
-95% over seeds, not adjusted for the number of arms. A study that was stopped goes on where it was.
+A study is a YAML file: `about`, `common` overrides, `arms` {name: overrides}, `seeds`, and `figures` {name: best or
+last}. The first arm is what the others are compared with, seed by seed, in the figure named first. Intervals are
+Student's t at 95% over seeds, not adjusted for the number of arms. A study that was stopped goes on where it was.
 """
 
 from __future__ import annotations
