@@ -42,14 +42,8 @@ MODES = ("add", "leave", "both")
 BUDGETS = ("steps", "images", "seconds")
 KEYS = ("seeds", "mode", "of", "pairs", "budget", "alpha")
 HELD = ("seed", "steps", "max_seconds", "eval_every")  # what the study itself sets in all arms
-JUDGING = (
-    "metric",
-    "extractor",
-    "eval_samples",
-    "dataset.name",
-    "dataset.limit",
-    "dataset.path",
-)  # how runs are judged
+# How runs are judged, which no arm may change.
+JUDGING = ("metric", "extractor", "eval_samples", "dataset.name", "dataset.limit", "dataset.path")
 
 Kind = Literal["add", "leave", "set", "pair"]
 
@@ -249,8 +243,8 @@ class _Arms:
 
     def __init__(self, composing: config.Composer, asked: Asked):
         self.composing, self.asked = composing, asked
-        self.base = list(asked.overrides)
-        self.recipe = check(composing.resolved(self.base))
+        self.base = [word for word in asked.overrides if config.key_of(word) != "seed"]  # each run has its own
+        self.recipe = check(composing.resolved(list(asked.overrides)))
         self.default_loss = str(composing.resolved([])["loss"]["name"])
         self.made: dict[str, Arm] = {}
         self.recipes: dict[str, Recipe] = {}
@@ -289,9 +283,8 @@ class _Arms:
     def _compose(self, parts: Sequence[Subject], loss: str | None, override: str | None) -> tuple[Recipe, list[str]]:
         lists = {group: [part.name for part in parts if part.group == group] for group in LISTS}
         key = config.key_of(override) if override else ""
-        if any(key == held or key.startswith(f"{held}.") for held in (*HELD, *JUDGING)):
-            why = "is how runs are judged" if key not in HELD else "is the same in all arms"
-            raise ConfigError(f"{override}: {key} {why}; it cannot be what is compared")
+        if key in HELD:
+            raise ConfigError(f"{override}: {key} is the same in all arms; it cannot be what is compared")
         if override and key == "loss":  # it brings what it needs
             alone = check(self.composing.resolved(self._words({"regularizer": None, "trick": []}, None, override)))
             lists["regularizer"] += [name for name in alone.loss.brings if name not in lists["regularizer"]]
@@ -305,6 +298,9 @@ class _Arms:
             there = [part.key for part in (recipe.regularizers if group == "regularizer" else recipe.tricks)]
             if sorted(there) != sorted(lists[group]):
                 raise ConfigError(f"{group}: {'+'.join(there) or 'none'} came of {group}=[{','.join(lists[group])}]")
+        if unlike := [key for key in JUDGING if _at(recipe, key) != _at(self.recipe, key)]:
+            what = " and ".join(unlike)
+            raise ConfigError(f"{override}: changes {what}, by which runs are judged; it cannot be what is compared")
         if share := self._share(recipe):
             words = [word for word in words if config.key_of(word) not in share]
             words += [f"{key}={value}" for key, value in share.items()]
@@ -340,18 +336,19 @@ class _Arms:
         ]
 
     def _share(self, recipe: Recipe) -> dict[str, int]:
-        """What gives an arm as many steps, real images or seconds as the recipe has; as many evaluations for images."""
-        settings = self.recipe.settings
+        """What gives an arm as many steps, real images or seconds as the recipe has, and evaluations as often."""
+        base, own = self.recipe.settings, recipe.settings
         if self.asked.budget == "seconds":
             return {"steps": UNBOUNDED}
-        if self.asked.budget == "images" and (reals := self._reals(recipe)) != self._reals(self.recipe):
-            steps = max(1, round(self._reals(self.recipe) * settings.steps / reals))
-            share = steps / max(1, settings.steps)
-            return {
-                "steps": steps,
-                "eval_every": max(1, round(settings.eval_every * share)) * (settings.eval_every > 0),
-            }
-        return {}
+        steps, every = base.steps, base.eval_every
+        if self.asked.budget == "images" and (ratio := self._reals(self.recipe) / self._reals(recipe)) != 1:
+            steps, every = max(1, round(steps * ratio)), max(1, round(every * ratio)) if every else 0
+        return {} if (own.steps, own.eval_every) == (steps, every) else {"steps": steps, "eval_every": every}
+
+
+def _at(recipe: Recipe, key: str) -> Any:
+    group, _, name = key.partition(".")
+    return recipe.resolved[group].get(name) if name else recipe.resolved.get(group)
 
 
 def _work(recipe: Recipe) -> dict[str, Any]:

@@ -51,10 +51,10 @@ def parts(study: Study) -> dict[str, tuple[str, str, str]]:
 
 
 def test_words_are_parted_from_gantrick_trains() -> None:
-    words = ["loss=hinge", "seeds=3", "of=[ema,loss=wgan_gp]", "of='trick=[a,b]',r1", "hydra/launcher=joblib"]
+    words = ["loss=hinge", "seeds=3", "of=[ema,loss=wgan_gp]", "of=trick=[a,b],r1", "hydra/launcher=joblib"]
     asked = request([*words, "pairs=true", "mode=add", "alpha=0.1", "metric=[fid]"], ["--config-dir", "x"])
     assert asked.overrides == ("loss=hinge", "metric=[fid]") and asked.launcher == ("hydra/launcher=joblib",)
-    assert asked.of == ("ema", "loss=wgan_gp", "'trick=[a,b]'", "r1") and asked.flags == ("--config-dir", "x")
+    assert asked.of == ("ema", "loss=wgan_gp", "trick=[a,b]", "r1") and asked.flags == ("--config-dir", "x")
     assert (asked.seeds, asked.mode, asked.pairs, asked.alpha) == (3, "add", True, 0.1)
 
 
@@ -77,8 +77,9 @@ def test_every_fault_of_the_words_is_told_at_once() -> None:
         (["of=ema", "max_seconds=5"], "max_seconds: ends runs by the clock"),
         (["of=ema", "budget=seconds", "max_seconds=5", "optimizer.schedule=linear"], "set optimizer.schedule=constant"),
         (["of=seed=3"], "seed=3: seed is the same in all arms; it cannot be what is compared"),
-        (["of=eval_samples=10"], "eval_samples=10: eval_samples is how runs are judged; it cannot be what is compared"),
-        (["of=dataset.limit=10"], "dataset.limit is how runs are judged"),
+        (["of=eval_samples=10"], "eval_samples=10: changes eval_samples, by which runs are judged; it cannot"),
+        (["of=dataset=mnist"], "dataset=mnist: changes extractor and dataset.name, by which runs are judged"),
+        (["of=dataset.limit=10"], "dataset.limit=10: changes dataset.limit, by which"),
         (["loss=wgan_clip", "trick=[label_smoothing]", "mode=leave"], "the full recipe: "),
     ],
 )
@@ -175,6 +176,17 @@ def test_equal_images() -> None:
     assert kept["base: batch_size=64"] == (50, 64, 6)
     assert config.compose(study.arms["base: d_steps=4"].overrides).settings.eval_every == 5
     assert {arm.steps for arm in plan("trick=[ema]", *words, "mode=add").arms.values()} == {100}
+
+
+def test_an_arm_whose_own_file_sets_other_steps_gets_the_recipes(tmp_path: Path) -> None:
+    (tmp_path / "loss").mkdir()
+    text = "# @package _global_\nloss: {name: hinge}\nsteps: 7\neval_every: 7\nbatch_size: 16\n"
+    (tmp_path / "loss" / "mine.yaml").write_text(text)
+    for budget, steps in (("steps", 1000), ("images", 2000)):  # digits: 1,000 steps of 32, judged every 250
+        with config.composer([tmp_path]) as composing:
+            study = ablate.plan(composing, request(["device=cpu", "of=loss=mine", f"budget={budget}"]))
+        [settings] = [config.compose(a.overrides, [tmp_path]).settings for a in study.arms.values() if a.name != "base"]
+        assert (settings.steps, settings.eval_every, settings.batch_size) == (steps, steps // 4, 16)
 
 
 def test_equal_seconds() -> None:
