@@ -299,7 +299,7 @@ class _Arms:
             if sorted(there) != sorted(lists[group]):
                 raise ConfigError(f"{group}: {'+'.join(there) or 'none'} came of {group}=[{','.join(lists[group])}]")
         if unlike := [key for key in JUDGING if _at(recipe, key) != _at(self.recipe, key)]:
-            what = " and ".join(unlike)
+            what = ", ".join(unlike)
             raise ConfigError(f"{override}: changes {what}, by which runs are judged; it cannot be what is compared")
         if share := self._share(recipe):
             words = [word for word in words if config.key_of(word) not in share]

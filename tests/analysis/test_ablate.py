@@ -78,7 +78,7 @@ def test_every_fault_of_the_words_is_told_at_once() -> None:
         (["of=ema", "budget=seconds", "max_seconds=5", "optimizer.schedule=linear"], "set optimizer.schedule=constant"),
         (["of=seed=3"], "seed=3: seed is the same in all arms; it cannot be what is compared"),
         (["of=eval_samples=10"], "eval_samples=10: changes eval_samples, by which runs are judged; it cannot"),
-        (["of=dataset=mnist"], "dataset=mnist: changes extractor and dataset.name, by which runs are judged"),
+        (["of=dataset=mnist"], "dataset=mnist: changes metric, extractor, dataset.name, by which runs are judged"),
         (["of=dataset.limit=10"], "dataset.limit=10: changes dataset.limit, by which"),
         (["loss=wgan_clip", "trick=[label_smoothing]", "mode=leave"], "the full recipe: "),
     ],
