@@ -16,7 +16,7 @@ from gantrick.dataset._reading import read
 from gantrick.feed import stream, to_float, to_uint8
 from gantrick.gan import GAN
 from gantrick.sampling import Through, Weights, apart, draw, draw_by_mode, draw_mixture, evaluating, generator_of
-from gantrick.types import ConfigError, Dataset, Figures, GantrickError, Metric, Samples
+from gantrick.types import CLASSES, ConfigError, Dataset, Figures, GantrickError, Metric, Samples
 
 DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
@@ -120,14 +120,47 @@ class Judging:
             raise GantrickError(f"step {self.step}: the generator draws values that are not finite; no figure is taken")
         return to_uint8(images)
 
+    def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        def through(images: Tensor, labels: Tensor | None) -> Tensor:
+            return self.scores(self._whole(images), labels)
+
+        return self._draw(count, batch_size, through)
+
     @torch.no_grad()
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Σ_k λ_k s_k of images as data, uint8 (B, C, H, W) or points (B, D): (B,), D in evaluation mode."""
-        if labels is None and "d.labels" in self.gan.assembly.tags:
-            raise GantrickError("D scores images with their labels, and this figure has none; leave it to other runs")
+        """Σ_k λ_k s_k of images as data, uint8 (B, C, H, W) or points (B, D): (B,), D in evaluation mode.
+
+        labels: (B,), of images that D scores with their labels; any other D is not shown them.
+        """
+        if "d.labels" not in self.gan.assembly.tags:
+            labels = None
+        elif labels is None:
+            raise GantrickError(
+                "D scores images with their labels, and these have none; leave the figure to other runs"
+            )
         with evaluating(self.gan.discriminator):
             x = to_float(images.to(self.device))
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights
+        return found
+
+    @property
+    def discriminators(self) -> Sequence[str]:
+        return ("raw",) if self.gan.averaged_discriminator is None else ("ema", "raw")
+
+    @torch.no_grad()
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        """(B, classes) of images as data, D in evaluation mode."""
+        tags, averaged = self.gan.assembly.tags, self.gan.averaged_discriminator
+        if "d.classes" not in tags:
+            raise GantrickError("D tells no classes of samples; leave the figure to runs with loss=semi_supervised")
+        if "d.batch_coupled" in tags:
+            raise GantrickError(
+                "what D says of one sample depends on the others in the batch, so there is no figure of its classes; "
+                "leave the trick that compares samples out"
+            )
+        network = averaged if weights == "ema" and averaged is not None else self.gan.discriminator
+        with evaluating(network):
+            found: Tensor = network(to_float(images.to(self.device))).extra[CLASSES]
         return found
 
 
@@ -142,6 +175,9 @@ class JudgingMixture(Judging):
         return draw_mixture(self.gans, self.shares, count, seed, batch_size, self.drawn_by, through)
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
         raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from gantrick import machine, parallel, registry, transfer
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
-from gantrick.recipe import OptimizerChoice, Recipe
-from gantrick.stages import STAGES, Arrangement, Component, Law, refusals
+from gantrick.recipe import OptimizerChoice, Recipe, Settings
+from gantrick.stages import STAGES, Arrangement, Component, Law, lacking, refusals
 from gantrick.types import (
+    Batch,
     ConfigError,
     Dataset,
     DataShape,
@@ -26,6 +27,7 @@ from gantrick.types import (
     Model,
     NetworkSpec,
     Player,
+    Stream,
 )
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
@@ -86,8 +88,8 @@ class Discriminator(Network):
         for factory in spec.necks:
             self.necks.append(factory(features))
             features = int(self.necks[-1].features)  # type: ignore[arg-type]
-        self.energy = spec.energy
-        self.head = nn.Identity() if spec.energy else spec.head(features, spec.direction)
+        self.energy, self.score = spec.energy, spec.score
+        self.head = nn.Identity() if spec.energy or spec.score else spec.head(features, spec.direction)
         self.heads = nn.ModuleDict({name: factory(features) for name, factory in sorted(spec.d_heads.items())})
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
@@ -102,6 +104,8 @@ class Discriminator(Network):
         for neck in self.necks:
             features = neck(features, labels)
         extra = {name: head(features) for name, head in self.heads.items()}
+        if self.score is not None:
+            return DiscriminatorOutput(self.score(extra), features, extra)
         if self.energy is None:
             return DiscriminatorOutput(self.head(features, labels), features, extra)
         extra["reconstruction"] = seen[1].float()
@@ -123,6 +127,12 @@ class Assembly:
     @property
     def tags(self) -> frozenset[str]:
         return frozenset(self.facts).union(*(c.provides for c in self.stages.components.values()))
+
+    @property
+    def streams(self) -> dict[str, tuple[str, Stream]]:
+        """The extra batches that components ask for, by name: by whom, and what they are."""
+        asking = self.stages["streams"]
+        return {name: (c.label, found) for c in asking for name, found in c.streams().items()}  # type: ignore[operator]
 
 
 def _norms(model: Model, components: Mapping[str, Component]) -> tuple[str, str, list[str]]:
@@ -170,8 +180,9 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
 
     taken = {f"model.{recipe.model.name}": model.claims}
     faults = refusals(components, facts, registry.providers, taken)
-    for metric in () if known else metrics.values():
-        faults += metric.check(dataset)
+    tags = frozenset(facts).union(*(component.provides for component in components.values()))
+    for key, metric in () if known else metrics.items():
+        faults += unfit(f"metric.{key}", metric, dataset, tags)
     spec = None
     try:
         spec = model.spec(data, g_norm, d_norm)
@@ -183,6 +194,12 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     z_size = spec.z_size + sum(component.z_entries for component in components.values())
     spec = stages.chain("build", replace(spec, z_size=z_size, notes=(*notes, *spec.notes)))
     return Assembly(recipe, dataset, model, metrics, stages, facts, spec)
+
+
+def unfit(label: str, metric: Metric, dataset: Dataset, tags: frozenset[str]) -> list[str]:
+    """Why this metric can take no figure of a run with these tags: one sentence each."""
+    faults = metric.check(dataset) or lacking(label, metric.needs, tags, registry.providers)
+    return faults + [f"{label}: {metric.forbids[tag]}" for tag in sorted(metric.forbids.keys() & tags)]
 
 
 def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
@@ -235,20 +252,32 @@ def _networks(assembly: Assembly, initialise: bool) -> dict[Player, Network]:
 
 
 def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
-    """Faults of batches that the run's processes cannot share evenly."""
+    """Faults of batches that the run's processes cannot share evenly, or that components cannot take whole."""
     settings, joined = recipe.settings, parallel.world()
     if joined > 1 and settings.devices not in (1, joined):
         return [f"devices: {settings.devices} are asked for in a run of {joined} processes; leave devices out"]
     count = max(joined, settings.devices)
-    sizes = {"batch_size": settings.batch_size, "generator_batch_size": settings.generator_batch_size or count}
-    for component in assembly.stages["streams"] if count > 1 else ():
-        found: Mapping[str, int] = component.streams()  # type: ignore[operator]
-        sizes |= {f"{component.label} stream {name}": size for name, size in found.items()}
-    return [
+    batches = {"batch_size": settings.batch_size}
+    if settings.generator_batch_size is not None:
+        batches["generator_batch_size"] = settings.generator_batch_size
+    sizes = dict(batches)
+    if count > 1:
+        sizes |= {f"{label} stream {name}": found.size for name, (label, found) in assembly.streams.items()}
+    faults = [
         f"{name}: {size} is not a multiple of {count}, the number of processes that share it; choose one that is"
         for name, size in sizes.items()
         if size % count
     ]
+    for component in assembly.stages.components.values():
+        multiple = component.batch_multiple * count
+        each = f" for each of {count} processes" if count > 1 else ""
+        faults += [
+            f"{name}: {size} is not a multiple of {multiple}, and {component.label} takes samples "
+            f"{component.batch_multiple} at a time{each}; choose one that is"
+            for name, size in batches.items()
+            if size % multiple and not size % count
+        ]
+    return faults
 
 
 def resolve_device(name: str, processes: int = 1) -> torch.device:
@@ -289,7 +318,8 @@ def resolve_device(name: str, processes: int = 1) -> torch.device:
 class GAN:
     """The networks, their optimizers and the components of one run, on a device.
 
-    Everything that changes in training is reached by `state_dict` and `load_state_dict`.
+    Everything that changes in training is reached by `state_dict` and `load_state_dict`. reals: how many -> samples
+    for what is initialised by data; without them, or with the weights of a `source`, nothing is.
     """
 
     def __init__(
@@ -298,6 +328,7 @@ class GAN:
         device: torch.device,
         dtype: torch.dtype | None = None,
         source: transfer.Source | None = None,
+        reals: Callable[[int], Batch] | None = None,
     ):
         self.assembly, self.device = assembly, device
         self.stages, self.spec = assembly.stages, assembly.spec
@@ -320,7 +351,15 @@ class GAN:
         self.base_lrs = {p: [g["lr"] for g in o.param_groups] for p, o in self.optimizers.items()}
         self.loss_scales = {p: LossScale().to(device) for p in PLAYERS if dtype is torch.float16}
         self.cuda_graphs = False
+        if reals is not None and source is None:
+            with parallel.alone():
+                self.stages.all("initialise", self.generator, self.discriminator, lambda n: self._shown(reals(n)))
         self.stages.all("begin", self.generator, self.discriminator)
+
+    def _shown(self, batch: Batch) -> Batch:
+        """A batch of reals with its images as D sees them."""
+        images, pack = self.stages.chain("augment", batch.images), self.stages.one("pack")
+        return replace(batch, images=images if pack is None else pack(images))
 
     def _memory_format(self) -> torch.memory_format:
         if not self.spec.data.is_image:
@@ -361,6 +400,16 @@ class GAN:
                 assert isinstance(averaged, nn.Module)
                 return averaged, "ema"
         return self.generator, "raw"
+
+    @property
+    def averaged_discriminator(self) -> nn.Module | None:
+        """D with averaged weights, where a component keeps them."""
+        for component in self.stages.components.values():
+            if "d.average" in component.claims:
+                averaged = component.averaged_discriminator
+                assert isinstance(averaged, nn.Module)
+                return averaged
+        return None
 
     @contextmanager
     def frozen(self, player: Player) -> Iterator[None]:
@@ -474,6 +523,11 @@ def warnings(assembly: Assembly) -> list[str]:
             f"loss.{recipe.loss.name}: takes scores for logits, but model.{recipe.model.name}'s are minus an error and "
             "never above 0; choose loss=hinge, which is EBGAN's with margin 1"
         )
+    for component in assembly.stages.components.values():
+        for name in sorted(component.ignores):
+            value, default = getattr(recipe.settings, name), getattr(Settings, name)
+            if value != default:
+                found.append(f"{name}: {value} has no say with {component.label}; leave one of them out")
     bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in c.provides]
     if len(bounds) > 1:
         found.append(f"{' and '.join(bounds)}: each bounds D's gradient; one of them is redundant")

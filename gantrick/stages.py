@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from gantrick.types import ConfigError, Paper
+from gantrick.types import Code, ConfigError, Paper
 
 
 class Law(Enum):
@@ -47,9 +47,16 @@ def _table() -> dict[str, Stage]:
     one, chain, total, each = Law.ONE, Law.CHAIN, Law.SUM, Law.ALL
     rows = [
         Stage("build", "build", chain, ("spec",), "NetworkSpec"),
-        Stage("streams", "build", each, (), "{name: batch size} of extra batches that the run must feed"),
+        Stage("streams", "build", each, (), "{name: Stream} of extra batches that the run must feed"),
         Stage("param_groups", "build", one, ("player", "network"), "parameter groups, `lr_scale` times its rate"),
         Stage("wrap_optimizer", "build", chain, ("optimizer", "player"), "optimizer"),
+        Stage(
+            "initialise",
+            "build",
+            each,
+            ("generator", "discriminator", "reals"),
+            "nothing; weights by data, before the first step; reals: how many -> a batch as D sees it",
+        ),
         Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
         Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),
         Stage("prepare", "clock", each, ("player", "network"), "nothing; device, once before each optimizer step"),
@@ -74,6 +81,7 @@ def _table() -> dict[str, Stage]:
         Stage("watch", "watch", each, ("row",), "None to go on, or a Verdict"),
         Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
         Stage("truncate", "draw", chain, ("latents",), "latents"),
+        Stage("encode", "draw", one, ("batch", "discriminator"), "latents, of which G makes the batch again"),
         Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),
     ]
     return {row.name: row for row in rows}
@@ -89,6 +97,7 @@ TAGS: Mapping[str, str] = {
     "labels": "the data have labels",
     "g.labels": "G is asked for a label",
     "d.labels": "D looks at labels",
+    "d.classes": "D tells the classes of samples by logits",
     "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
@@ -98,6 +107,7 @@ TAGS: Mapping[str, str] = {
     "d.dropout": "D has dropout",
     "d.energy": "D's score is minus the error of an autoencoder",
     "d.spectral_norm": "D's weights are divided by their spectral norm",
+    "d.weight_norm": "the rows of D's weights have a length of their own",
     "g.spectral_norm": "G's weights are divided by their spectral norm",
     "d.lipschitz": "something bounds D's gradient",
     "d.flat": "something pulls D's gradient to zero at the samples",
@@ -141,7 +151,10 @@ class Component(nn.Module):
     forbids: Mapping[str, Forbidden] = {}
     avoids: frozenset[str] = frozenset()
     weight: float = 1.0  # of its penalty term
+    ignores: frozenset[str] = frozenset()  # settings of a run that have no say where it acts
+    batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it
     z_entries: int = 0  # entries of z that it adds for itself, at the end; every `build` sees all of z
+    z_codes: tuple[Code, ...] = ()  # what these entries are, in order, where they are codes
     interval: int = 1  # a lazy penalty acts every so many steps, times the interval
 
     def __init__(self) -> None:
@@ -224,6 +237,18 @@ class Arrangement:
         return any(tag in component.needs for component in self.components.values())
 
 
+def lacking(
+    label: str, needs: Iterable[str], present: Collection[str], remedies: Callable[[str], list[str]]
+) -> list[str]:
+    """A sentence for each tag that is needed and not there, with what could be chosen to have it."""
+    faults = []
+    for tag in sorted(set(needs) - RUN_TAGS - set(present)):
+        found = remedies(tag)
+        remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
+        faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+    return faults
+
+
 RUN_TAGS = frozenset({"real_in_g", "second_order"})  # needs that the run itself answers
 
 
@@ -268,11 +293,7 @@ def refusals(
             present.setdefault(tag, []).append(component.label)
     for component in components.values():
         label = component.label
-        for tag in sorted(component.needs - RUN_TAGS):
-            if tag not in present:
-                found = remedies(tag)
-                remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
-                faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+        faults += lacking(label, component.needs, present, remedies)
         for tag, why in component.forbids.items():
             others = [source for source in present.get(tag, []) if source != label]
             if others:

@@ -121,7 +121,7 @@ class Trainer:
             for metric in self.assembly.metrics.values():
                 metric.prepare()
             self.reals = Reals(self.assembly.dataset)
-            self.reals()
+            self.samples = {name: s.of(self.reals()) for name, (_, s) in self.assembly.streams.items()}
         parallel.barrier()  # all have looked at the folder before it changes
         self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
@@ -225,22 +225,25 @@ class Trainer:
 
     def _build(self) -> None:
         settings, seed = self.recipe.settings, self.seed
+        flip, shift = self.assembly.dataset.flip, self.assembly.dataset.shift
+        first = Feed(self.reals(), self.device, stream(seed, "initialise"), flip, shift=shift)
         torch.manual_seed(stream(seed, "weights"))
-        self.gan = GAN(self.assembly, self.device, self.dtype, self.source)
+        self.gan = GAN(self.assembly, self.device, self.dtype, self.source, first.next)
+        first.close()
         torch.manual_seed(stream(seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))
         train = self.reals()
         share = (parallel.rank(), parallel.world())
-        self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip, share)
+        self.feed = Feed(train, self.device, stream(seed, "data"), flip, share, shift)
         for old in self.feeds:  # of before a new start
             old.close()
         self.feeds = [self.feed]
         self.extra: dict[str, tuple[int, Feed]] = {}
-        for component in self.assembly.stages["streams"]:
-            for name, size in component.streams().items():  # type: ignore[operator]
-                own = stream(seed, f"data {component.label} {name}")
-                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip, share))
-                self.feeds.append(self.extra[name][1])
+        for name, (label, asked) in self.assembly.streams.items():
+            own = stream(seed, f"data {label} {name}")
+            samples = self.feed.samples if asked.rows is None else self.samples[name]
+            self.extra[name] = (asked.size, Feed(samples, self.device, own, flip, share, shift))
+            self.feeds.append(self.extra[name][1])
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,

@@ -132,6 +132,17 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Entries of z that an image tells: `kinds` of them, one of which is 1, or (None) one that is any number."""
+
+    kinds: int | None = None
+
+    @property
+    def entries(self) -> int:
+        return self.kinds or 1
+
+
+@dataclass(frozen=True)
 class DiscriminatorOutput:
     """Scores `(B, K)`, features `(B, F)` (the input of the head) and what auxiliary heads said, all float32."""
 
@@ -168,6 +179,9 @@ class Targets:
     real: Tensor | None = None
     fake: Tensor | None = None
     generator: Tensor | None = None
+
+
+CLASSES = "classes"  # where the logits (B, classes) of a D that tells classes stand in its output's `extra`
 
 
 @dataclass(frozen=True)
@@ -242,6 +256,7 @@ class Play(Protocol):
     d_steps: int
     g_steps: int
     accumulate: int
+    real_in_g: bool  # whether G's objective looks at reals
 
     def prepare(self, player: Player) -> None:
         """Due once before each move of a player: spectral norm's power iteration and its like."""
@@ -318,6 +333,7 @@ class NetworkSpec:
     g_blocks: int = 0  # how many parts of G are handed a condition each; 0: the model does not say
     g_last_norm: ModuleFactory | None = None  # before G's last layer, where it is not one of `g_norm`
     energy: Callable[[Tensor, Tensor], Tensor] | None = None  # (what D saw, reconstruction) -> (B,); see `Model`
+    score: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # what `d_heads` said -> (B, K), in a head's place
     notes: tuple[str, ...] = ()  # defaults taken and why, for the plan
 
     def but(self, note: str | None = None, **changes: Any) -> NetworkSpec:
@@ -466,6 +482,27 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, rows: Tensor) -> Samples:
+        """Some of the samples, int64 (n,), in this order; pictures are not read."""
+        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.take(rows)
+        labels, weights = (None if t is None else t[rows] for t in (self.labels, self.weights))
+        return Samples(images, labels, weights)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An extra batch that a component asks for with every batch of reals: `size` samples of the train split.
+
+    rows: which of its samples the batches are of, int64 (n,); None: all. It is asked once, before the run starts, and
+    may raise ConfigError.
+    """
+
+    size: int
+    rows: Callable[[Samples], Tensor] | None = None
+
+    def of(self, samples: Samples) -> Samples:
+        return samples if self.rows is None else samples.take(self.rows(samples))
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -485,11 +522,13 @@ class Reading:
 class Dataset(ABC):
     """A source of real samples. The shape is known without loading; `load` may read, decode or download.
 
-    `flip` asks for random horizontal flips of the training images, done on the device.
+    `flip` asks for random horizontal flips of the training images, done on the device, `shift` for random moves by up
+    to so many pixels either way.
     """
 
     paper: ClassVar[Paper | None] = None
     flip: bool = False
+    shift: int = 0
     reading: Reading = Reading()
 
     @property
@@ -542,7 +581,20 @@ class Evaluation(Protocol):
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D)."""
+        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D), with their labels (B,).
+
+        Raises GantrickError where D looks at labels and there are none.
+        """
+
+    def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        """`scores` of fakes as in `fakes`, each with the label that it was asked for."""
+
+    @property
+    def discriminators(self) -> Sequence[str]:
+        """Whose class logits there are to ask for: "ema" first, where D's weights are averaged, then "raw"."""
+
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        """What D says of the classes of samples as data: (B, classes). Raises GantrickError where it says nothing."""
 
     def tell(self, sentence: str) -> object:
         """A warning for the user."""
@@ -585,10 +637,15 @@ class Figures:
 
 
 class Metric(ABC):
-    """Images -> figures."""
+    """Images -> figures.
+
+    needs: tags (`stages.TAGS`) that a run must have for this metric. forbids: tags that leave it no figure, and why.
+    """
 
     paper: ClassVar[Paper | None] = None
     lower_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()  # tags (`stages.TAGS`) that a run must have for it
+    forbids: ClassVar[Mapping[str, str]] = {}  # tags that it must not have, with the reason
 
     @property
     @abstractmethod

@@ -74,6 +74,9 @@ REFUSED: list[Row] = [
         {},
         "the official code removes BN from D; D(x') − D(x'') would mix samples",
     ),
+    ("trick.weight_norm", SN, {f"{SN}.network": "discriminator"}, "two scales for one weight"),
+    ("trick.weight_norm", SN, {f"{SN}.network": "both"}, "both includes D"),
+    ("regularizer.weight_clip", "trick.weight_norm", {}, "as with spectral_norm: its rows have lengths of their own"),
     ("trick.conditional_batch_norm", "trick.label_concat", {}, "two ways of telling G the label, where one is needed"),
     *(
         ("trick." + name, "trick.virtual_batch_norm", {}, "section 11: not in the same slot")
@@ -102,7 +105,7 @@ REFUSED: list[Row] = [
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
     *(
         ("trick." + a, "trick." + b, {}, "two update rules")
-        for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "unrolled"), 2)
+        for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "simultaneous", "unrolled"), 2)
     ),
     ("trick.conditional_batch_norm", "trick.self_modulation", {}, "each gives G's batch norms a gain of its own"),
     (
@@ -120,6 +123,21 @@ REFUSED: list[Row] = [
     ("trick.label_concat", "trick.self_modulation", {}, "both say what G's first layer is given"),
     ("trick.label_concat", "trick.shared_embedding", {}, "two ways of telling G the label, where one is needed"),
     ("trick.label_concat", "trick.skip_z", {}, "both say what G's first layer is given"),
+    ("trick.cascading", "loss.semi_supervised", {}, "section 11: no binary head beside K class logits"),
+    ("trick.projection", "loss.semi_supervised", {}, "section 11: nor one on the label that D is to tell"),
+    *(
+        ("trick." + name, "loss.semi_supervised", {}, "D would be shown the labels that count as unknown")
+        for name in (
+            "conditional_batch_norm",
+            "label_concat",
+            "shared_embedding",
+            "projection",
+            "acgan",
+            "contragan",
+            "d2d_ce",
+        )
+    ),
+    ("trick.pacgan", "loss.semi_supervised", {}, "a pack has no class"),
     ("trick.self_modulation", "trick.shared_embedding", {}, "each gives G's batch norms a gain of its own"),
     ("trick.self_modulation", "trick.skip_z", {}, "each gives G's batch norms a gain of z, one with all of it"),
 ]

@@ -36,10 +36,12 @@ NO_SWITCH = {
     "rotation",
     "self_modulation",
     "shared_embedding",
+    "simultaneous",
     "skip_z",
     "spectral_norm",
     "unrolled",
     "virtual_batch_norm",
+    "weight_norm",
 }
 
 

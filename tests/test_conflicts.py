@@ -57,9 +57,11 @@ def trains_or_is_refused_as_the_table_says(loss: str, pair: tuple) -> None:
     if expected:
         with pytest.raises(ConfigError) as refused:
             bring_together(made)
-        assert len(refused.value.faults) == len(expected)
+        assert len(refused.value.faults) <= len(expected), "one sentence may name several"
         for row in expected:
             assert any(row[1] in fault for fault in refused.value.faults)
+        for fault in refused.value.faults:
+            assert any(row[1] in fault for row in expected)
         return
     game = Game(made, batch_size=4).rounds(2)
     assert game.meter.first_bad() is None and game.meter.read()

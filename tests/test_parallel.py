@@ -182,6 +182,12 @@ CASES: dict[str, dict[str, Any]] = {
         "trick": {"virtual_batch_norm": {"reference": 6}, "layer_noise": {}},
         "model": {"d_norm": "none"},
     },
+    "both at once, o_gan": {"loss": "o_gan", "trick": {"simultaneous": {}}, "model": {"init": "default"}},
+    "labels of a few": {
+        "loss": "semi_supervised",
+        "regularizer": {"feature_matching": {"alone": True}, "ct": {"compare": "classes"}},
+        "trick": {"layer_noise": {"input_sigma": 0.1}, "weight_norm": {}, "ema": {"network": "both"}},
+    },
     "dragan, r1, packs, wrong labels": {
         "regularizer": {"dragan": {}, "r1": {}},
         "trick": {"pacgan": {}, "label_flipping": {"probability": 0.2}},

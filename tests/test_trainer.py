@@ -27,7 +27,7 @@ from gantrick.tracking import folder as folder_module
 from gantrick.tracking.console import Console
 from gantrick.tracking.folder import RunFolder
 from gantrick.trainer import Diverged, Trainer, run
-from gantrick.types import Batch, Figures, GantrickError, Latents, Metric, Verdict
+from gantrick.types import Batch, Figures, GantrickError, Latents, Metric, Stream, Verdict
 
 FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100}}
 
@@ -233,7 +233,7 @@ def test_extra_streams_reach_the_component(tmp_path: Path, registered: dict) -> 
 
     class Second(Component):
         def streams(self):
-            return {"second": 3}
+            return {"second": Stream(3)}
 
         def d_penalty(self, inputs):
             seen.append(inputs.real.batch.extra["second"].images.shape)

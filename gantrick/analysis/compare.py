@@ -81,9 +81,9 @@ class Estimate:
         mean, n = statistics.fmean(values), len(values)
         if n < 2:
             return cls(mean, math.nan, n)
-        from scipy.stats import t
+        from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
 
-        return cls(mean, float(t.ppf((1 + confidence) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n), n)
+        return cls(mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * statistics.stdev(values) / math.sqrt(n), n)
 
     def __str__(self) -> str:
         return f"{self.mean:.4g}" if math.isnan(self.half) else f"{self.mean:.4g} ± {self.half:.2g}"
@@ -130,8 +130,26 @@ def _run(folder: Path) -> Run:
         float(row.get("seconds") or 0.0),
         _figures(report.get("best")),
         _figures(report.get("last")),
-        dict(config.get("published") or {}),
+        published_of(config),
     )
+
+
+def published_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of others that a config's recipe brings, by who took them: metric, value, protocol, source.
+
+    Without those of another `dataset` than the run's, which a recipe brings where its data were changed, and without
+    what is no figure.
+    """
+    named, data = config.get("published"), config.get("dataset")
+    own = data.get("name") if isinstance(data, Mapping) else None
+    found = {}
+    for name, entry in named.items() if isinstance(named, Mapping) else ():
+        if not isinstance(entry, Mapping) or entry.get("dataset", own) != own:
+            continue
+        value = entry.get("value")
+        if isinstance(entry.get("metric"), str) and isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[str(name)] = dict(entry)
+    return found
 
 
 def _json(path: Path) -> Any:
