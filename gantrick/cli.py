@@ -344,17 +344,7 @@ def compare(words: list[str]) -> int:
     if not runs:
         raise Refused("none of these is a run; name run folders or a sweep under runs/")
     made = side.table(runs)
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for number, column in enumerate(made.columns):
-        numeric = number > made.columns.index("runs")
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in made.rows:
-        shown.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(shown)
+    _print_table(made.columns, made.rows, numbers_from=made.columns.index("runs") + 1)
     print(
         f"best and last: the mean over seeds ± its {side.CONFIDENCE:.0%} interval (Student's t)", *made.notes, sep="\n"
     )
@@ -503,6 +493,88 @@ def _lines_of(told: dict[str, Any], slopes: list[dict[str, Any]]) -> Iterator[st
         yield f"   to see it: {shlex.join(['gantrick', 'eval', told['run'], 'metric=[' + ','.join(metrics) + ']'])}"
 
 
+def ablate(words: list[str]) -> int:
+    """ask what each part of a recipe is worth: gantrick ablate experiment=sngan_cifar10 seeds=5"""
+    if {"-h", "--help"} & {*words}:
+        print(ABLATE_USAGE)
+        return 0
+    from gantrick import config
+
+    arguments = config.parse([word for word in words if word != "--plan"])
+    if arguments.multirun or arguments.cfg or arguments.info or "WORLD_SIZE" in os.environ:
+        raise Refused("a study lists and starts its runs itself; leave -m, --cfg, --info and torchrun out")
+    given = config.flags_first(word for word in words if word != "--plan")
+    flags, overrides = given[: len(given) - len(arguments.overrides)], arguments.overrides
+    resumed = [word.partition("=")[2] for word in overrides if word.startswith("resume=")]
+    if resumed:
+        return _ablate(Path(resumed[0]).expanduser(), [w for w in overrides if not w.startswith("resume=")])
+    from gantrick.analysis import ablate as study
+    from gantrick.analysis.ablation_report import planned
+    from gantrick.tracking.console import Meanwhile
+
+    with config.composer_of(arguments) as composing:
+        made = study.plan(composing, study.request(overrides, flags))
+        with Meanwhile(what="arms timed") as shown:
+            made = study.timed(composing, made, shown.beat)
+    table, lines = planned(made)
+    _print_table(*table)
+    print(*lines, sep="\n", flush=True)
+    if "--plan" in words:
+        return 0
+    folder = Path(made.runs_dir).expanduser() / f"ablation-{config.stamp()}"
+    study.save(made, folder)
+    print(f"study    {folder}", flush=True)
+    return _ablate(folder, [])
+
+
+def _ablate(folder: Path, launcher: list[str]) -> int:
+    """Runs what is missing of a study, and reports. 1 where runs failed for reasons that are not theirs."""
+    from gantrick import config, train
+    from gantrick.analysis import ablate as study
+    from gantrick.analysis import ablation_report as say
+
+    made = study.load(folder)
+    for word in launcher:
+        if not config.key_of(word).startswith(("hydra/launcher", "hydra.launcher")):
+            raise Refused(f"{word}: cannot change when a study goes on; only hydra/launcher and its keys can")
+    jobs = study.to_do(made, folder)
+    try:
+        if jobs:
+            train.run_jobs(made.asked.flags, launcher or made.asked.launcher, jobs, folder.absolute())
+    except (SystemExit, KeyboardInterrupt):
+        _warn("ablate", f"the study is stopped; go on with: gantrick ablate resume={folder}")
+        raise
+    report = say.judge(made, folder)
+    say.write(report, folder)
+    _print_table(*say.summary(report))
+    print(*say.legend(report), f"report   {folder / say.REPORT}.md", sep="\n")
+    left = [*report.failed, *report.unfinished]
+    for arm, seed in left:
+        found = report.outcomes[arm, seed]
+        _complain("ablate", f"{made.place(arm, seed)}: {found.reason or f'ended while {found.state}'}")
+    if left:
+        _complain("ablate", f"{len(left)} runs are missing; try them again with: gantrick ablate resume={folder}")
+    return 1 if left else 0
+
+
+ABLATE_USAGE = """usage: gantrick ablate [key=value] … [--plan]
+       gantrick ablate resume=FOLDER
+
+Runs a recipe with and without each of its parts, the same seeds each, and says what each is worth. All words but these
+are gantrick train's (gantrick train --help), hydra/launcher=… among them. --plan shows the plan and runs nothing.
+
+  seeds=5                how many, from seed= on
+  mode=both              add (each part alone to the bare base), leave (each out of the full recipe), both
+  of=[ema,r1]            which parts (default: all regularizers and tricks of the recipe, and its loss); what the recipe
+                         lacks is put in. Also other losses and any override: of=wgan_gp,loss=hinge,optimizer.lr=1e-4
+  pairs=true             all pairs of parts too: are they worth more together than apart?
+  budget=steps           what all arms get the same of: steps, images (real ones taken), seconds (max_seconds=600 each)
+  alpha=0.05             the chance of any false verdict among those of a figure
+  metric=[fid,kid]       gantrick train's; the first decides
+
+Reported in FOLDER/report.md and report.json; every run is an ordinary run folder in it."""
+
+
 def bench(words: list[str]) -> int:
     """measure how fast a run with these overrides trains on this machine (none: SNGAN on CIFAR-10)"""
     recipe = _recipe("bench", words or ["experiment=sngan_cifar10"])
@@ -574,6 +646,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "sample": sample,
     "compare": compare,
     "doctor": doctor,
+    "ablate": ablate,
     "bench": bench,
     "fid": fid,
 }
@@ -635,7 +708,7 @@ def _told(command: str, error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, Refused):
         return [str(error)], 2
     if types is not None and isinstance(error, types.GantrickError):
-        failed = command in ("train", "adagan") and not isinstance(error, types.ConfigError)
+        failed = command in ("train", "adagan", "ablate") and not isinstance(error, types.ConfigError)
         return getattr(error, "faults", None) or [str(error)], 1 if failed else 2
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename or 'a file'}: {error.strerror}; choose a place that can be written to"], 1
@@ -655,6 +728,21 @@ def _suggest(word: str, known: Any) -> str:
 
 def _warn(command: str, sentence: str) -> None:
     print(f"gantrick {command}: warning: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> None:
+    """A table on stdout; columns from `numbers_from` on are right-aligned."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        numeric = numbers_from is not None and number >= numbers_from
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(shown)
 
 
 def _has_place(*paths: Path | None) -> None:
@@ -737,7 +825,7 @@ def _shell_completion(words: list[str]) -> int:
         if typed[0] == "list":
             print(" ".join(sorted(folder.name for folder in _config_dir().iterdir() if folder.is_dir())))
             return 0
-        if typed[0] not in ("train", "adagan", "plan", "cite", "bench"):
+        if typed[0] not in ("train", "adagan", "plan", "cite", "bench", "ablate"):
             return 0
         program, rest = line.split(maxsplit=1)
         os.environ["COMP_LINE"] = program + rest.removeprefix(typed[0])  # as Hydra knows it: no command in between

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,7 +27,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
@@ -156,6 +158,19 @@ def checked_before() -> Iterator[None]:
         yield
     finally:
         Sweeper.validate_batch_is_legal = before  # type: ignore[method-assign]
+
+
+@contextmanager
+def given_jobs(jobs: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Inside, Hydra's sweeper hands its launcher these jobs, a list of overrides each, and not a product of values."""
+    sweeper = Plugins.instance().class_name_to_class[f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"]
+    before = sweeper.__dict__["split_arguments"]
+    listed = staticmethod(lambda overrides, size: [[list(job) for job in jobs]])
+    sweeper.split_arguments = listed  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        sweeper.split_arguments = before  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -458,6 +473,21 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     if faults:
         refuse(*faults)
     return plain
+
+
+def stamp() -> str:
+    """The name of a folder for many runs: the time, and an id that no other has."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{_id()}"
+
+
+def quoted(text: object) -> str:
+    """A value that Hydra's parser reads as this text, whatever is in it."""
+    return QuotedString(str(text), Quote.single).with_quotes()
+
+
+def key_of(word: str) -> str:
+    """What an override is about: `trick` of "+trick=[ema]" and "trick@_here_=ema"."""
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
 def job_name(overrides: Iterable[str]) -> str:

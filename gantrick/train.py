@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -93,6 +92,8 @@ def _finished(made: Recipe, folder: Path) -> bool:
         raise ConfigError(
             f"{folder}: holds a job of another config, {', '.join(unlike)} differ; undo that, or start a new sweep"
         )
+    if made.settings.max_seconds != there.settings.max_seconds:
+        return False
     return RunFolder(folder).state() == "finished" and made.settings.steps <= there.settings.steps
 
 
@@ -146,7 +147,7 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
 
                     sweep.mkdir(parents=True, exist_ok=True)
                     write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *overrides]}, indent=2) + "\n")
-                overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
+                overrides.append(f"hydra.sweep.dir={config.quoted(sweep)}")
             if "torch.distributed" in sys.modules:
                 overrides += _one_folder(jobs.config)
     _raised.clear()
@@ -163,6 +164,20 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
     if _raised:
         raise _raised.pop()
     return failures(sweep) if sweep else []
+
+
+def run_jobs(flags: Sequence[str], overrides: Sequence[str], jobs: Sequence[Sequence[str]], folder: Path) -> None:
+    """Runs jobs, a list of overrides each, by the launcher that `overrides` choose; their folders are in `folder`.
+
+    A job whose folder is there already goes on, or is left alone where it has finished. Raises ConfigError.
+    """
+    words = [*flags, *overrides, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={config.quoted(folder)}"]
+    with _command_line("gantrick train", words), config.given_jobs(jobs):
+        try:
+            with config.tolerant_argparse(), config.checked_before():
+                entry()
+        except config.HYDRA_ERRORS as error:
+            config.refuse(config.sentence(error), cause=error)
 
 
 @contextmanager
@@ -193,13 +208,13 @@ def _one_folder(composed: DictConfig) -> list[str]:
     if composed.hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("-m: torchrun starts one run, not a sweep; leave torchrun out and set devices=N")
     folder = parallel.exchange(str(composed.hydra.run.dir))[0]
-    return [f"hydra.run.dir={QuotedString(folder, Quote.single).with_quotes()}"]
+    return [f"hydra.run.dir={config.quoted(folder)}"]
 
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every", "eval_samples",
-    "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
+    "steps", "max_seconds", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every",
+    "eval_samples", "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
 )  # fmt: skip
 SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
 

@@ -96,8 +96,16 @@ class Trainer:
                     raise ConfigError(
                         f"resume={folder}: the run is at step {made:,} already; give a steps= above that, not {steps:,}"
                     )
-                if made == steps and RunFolder(folder).state() == "finished":
-                    raise ConfigError(f"resume={folder}: the run is at step {made:,}, its last; give a larger steps=")
+                if RunFolder(folder).state() == "finished":
+                    if made == steps:
+                        raise ConfigError(
+                            f"resume={folder}: the run is at step {made:,}, its last; give a larger steps="
+                        )
+                    if self._is_up(self.saved["seconds"]):
+                        raise ConfigError(
+                            f"resume={folder}: the run has trained for {self.saved['seconds']:,.0f} s, its last; give "
+                            "a larger max_seconds="
+                        )
         elif (folder / "metrics.jsonl").exists():
             raise ConfigError(
                 f"{folder}: already holds a run; go on with it by resume={folder}, or take another folder"
@@ -119,6 +127,7 @@ class Trainer:
         parallel.barrier()  # all have looked at the folder before it changes
         self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
+        self.over = False  # by max_seconds
         self.acts: list[dict[str, Any]] = []  # what watching components had done: step, act, reason …
         self.origin, self.lr_scale = 0, 1.0  # the step of the last new start; what acts left of the learning rates
         self.peak = math.nan  # the best of the first metric since then
@@ -149,7 +158,9 @@ class Trainer:
         return code
 
     def _run(self, command: str | None) -> int:
-        more = {"processes": parallel.world(), "command": command or ""}
+        machine.reset_peak_memory(self.device)
+        parameters = gan_module.count_parameters(self.assembly)
+        more = {"processes": parallel.world(), "parameters": parameters, "command": command or ""}
         plan = gan_module.plan(self.recipe, self.resumed)
         self.folder.open(self.recipe.resolved, plan, {**environment(self.device), **more})
         code = 1
@@ -185,7 +196,7 @@ class Trainer:
             raise GantrickError(reason) from error
         except GantrickError as error:
             parallel.report(str(error))
-            self._failed(str(error))
+            self._failed(str(error), **({"non_finite": error.term} if isinstance(error, Diverged) else {}))
             raise
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
@@ -289,7 +300,7 @@ class Trainer:
                 raise GantrickError(
                     f"{self.folder.path}: the first checkpoint cannot be written ({why}); make room, or set runs_dir"
                 )
-        while self.step < self.end:
+        while self.step < self.end and not self.over:
             try:
                 code = self._advance()
             except Diverged as error:
@@ -300,8 +311,13 @@ class Trainer:
                 continue
             if code is not None:
                 return code
-        self._finish()
+        self._finish(f"max_seconds={self.recipe.settings.max_seconds:g} ended it" if self.over else None)
         return 0
+
+    def _is_up(self, seconds: float) -> bool:
+        """Whether max_seconds have been trained."""
+        limit = self.recipe.settings.max_seconds
+        return limit is not None and seconds >= limit
 
     def _advance(self) -> int | None:
         """One step and what is due after it. Gives the exit code where the run ends before its last step."""
@@ -310,7 +326,11 @@ class Trainer:
         started = time.monotonic()
         self.play.round(self.step - self.origin)
         self.step += 1
-        final = self.step == self.end
+        # Steps pass between asking the other processes, of which the first decides, as that waits for a device.
+        asking = parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0
+        if settings.max_seconds is not None and asking:
+            self.over = parallel.exchange(self._is_up(self.seconds + time.monotonic() - started))[0]
+        final = self.step == self.end or self.over
         logging = final or self.step % settings.log_every == 0
         values = self.meter.read() if logging else {}  # waits for the device
         self.seconds += time.monotonic() - started
@@ -329,9 +349,7 @@ class Trainer:
             self._save("stays")  # first: a run that is killed in between makes this step, and it, again
         if final or _due(self.step, settings.checkpoint_every):
             self._save("last")
-        # Steps pass between asking the other processes about signals, as that waits for a device.
-        asking = not final and (parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0)
-        if asking and (told := parallel.agree(self.stopping.by)) is not None:
+        if asking and not final and (told := parallel.agree(self.stopping.by)) is not None:
             self.stopping.by = told
             return self._preempted()
         return None
@@ -401,6 +419,7 @@ class Trainer:
     def _status(self, state: State, reason: str | None = None, **more: Any) -> None:
         self._beaten = time.monotonic()
         more |= {"acts": self.acts} if self.acts else {}
+        more |= {"peak_memory": machine.peak_memory(self.device)}
         self._try("status.json", lambda: self.folder.status(state, self.step, reason, **more))
 
     def beat(self) -> None:
@@ -478,7 +497,7 @@ class Trainer:
         self._set_learning_rates()
         self._status("running")
         self.console.start(self.end, self.step, self.best.name)
-        if verdict.act == "reseed" or self.step == self.end:
+        if verdict.act == "reseed" or self.step == self.end or self.over:
             self._evaluate()
             self._grid()
         self._save("last")
@@ -660,6 +679,7 @@ class Trainer:
                 feed.load_state_dict(state["extra"][name])
             self.meter.load_state_dict(state["meter"], self.device)
             self.images, self.seconds = state["images"], state["seconds"]
+            self.over = self._is_up(self.seconds)
             self.last, self._latest, self._logged = state["last"], state["latest"], tuple(state["logged"])
             self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
             self.best.figures = state["best"]["figures"]
@@ -689,9 +709,9 @@ class Trainer:
         self.console.event(f"{how}; go on with: gantrick train resume={self.folder.path}")
         return 128 + int(self.stopping.by or 0)
 
-    def _failed(self, reason: str, trace: str | None = None) -> None:
+    def _failed(self, reason: str, trace: str | None = None, **more: Any) -> None:
         with suppress(GantrickError):  # the folder is gone, which has been said
-            self._status("failed", reason, **({"traceback": trace} if trace else {}))
+            self._status("failed", reason, **({"traceback": trace} if trace else {}), **more)
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -712,7 +732,7 @@ class Trainer:
     def _tell(self) -> None:
         settings, sizes = self.recipe.settings, gan_module.count_parameters(self.assembly)
         per_step = self._time_a_step()
-        estimate = settings.steps * per_step
+        estimate = min(settings.steps * per_step, settings.max_seconds or math.inf)
         tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
         for sentence in gan_module.warnings(self.assembly):
             self.console.warn(sentence)
@@ -808,7 +828,7 @@ class Trainer:
                     text += f", best {self.best.value:.4g} at step {self.best.step:,}"
                 lines.append(text)
         lines.append(f"run folder: {self.folder.path}")
-        if self.step < self.end:
+        if self.step < self.end and not self.over:
             lines.append(f"next: gantrick train resume={self.folder.path}")
         else:
             lines.append(f"samples: {self.folder.path}/samples")

@@ -134,7 +134,7 @@ def test_the_package_exports_what_it_says() -> None:
 
 WRONG = [
     ("trian", "gantrick: error: trian: is not a command; did you mean train?"),
-    ("zzz", "gantrick: error: zzz: is not a command; there are train, adagan, plan, list, cite, eval, sample, compare, doctor, bench, fid"),
+    ("zzz", "gantrick: error: zzz: is not a command; there are train, adagan, plan, list, cite, eval, sample, compare, doctor, ablate, bench, fid"),
     ("train los=hinge", "gantrick train: error: los: there is no key los; did you mean loss?"),
     ("train loss=hinje", "gantrick train: error: loss=hinje: there is no loss called hinje; did you mean hinge?"),
     ("train trick=[ema,casading]", "gantrick train: error: trick=[ema,casading]: there is no trick called casading; did you mean cascading?"),
@@ -360,7 +360,7 @@ def test_list_shows_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("gantrick ", "train adagan plan list cite eval sample compare doctor bench fid"),
+        ("gantrick ", "train adagan plan list cite eval sample compare doctor ablate bench fid"),
         ("gantrick tr", "train"),
         ("/opt/train/bin/gantrick train loss=hin", "loss=hinge"),
         ("gantrick plan trick=ema trick.ema.dec", "trick.ema.decay="),
