@@ -22,9 +22,10 @@ class PRDC(FeatureMetric):
     density/<extractor>    in how many balls a fake lies, over k = `density_neighbours`: 1 of reals, and not bounded
     coverage/<extractor>   the share of reals in whose ball a fake lies, with that k; the primary figure
 
-    The first two are Kynkäänniemi et al.'s (arXiv 1904.06991), the others Naeem et al.'s. All depend on how many reals
-    (`references`, at most) and fakes there are, so compare at equal numbers. Of as many fakes as reals from the reals'
-    own distribution coverage is 1 − 2^−k, about.
+    The first two are Kynkäänniemi et al.'s (arXiv 1904.06991), the others Naeem et al.'s. As in their code, the rim of
+    a ball counts for the first two and not for the others: where the fakes are the reals themselves, density is 1. All
+    depend on how many reals (`references`, at most) and fakes there are, so compare at equal numbers. Of as many fakes
+    as reals from the reals' own distribution coverage is 1 − 2^−k, about.
     """
 
     name: ClassVar[str] = "prdc"
@@ -73,15 +74,20 @@ class PRDC(FeatureMetric):
         return Figures({f"{name}/{self.extractor}": value for name, value in found.items()}, protocol)
 
 
+TIE = 1e-9
+"""distances that differ by a smaller share are equal: rounding leaves less than 1e-12"""
+
+
 def prdc(reals: Tensor, fakes: Tensor, k: int, k_density: int) -> dict[str, float]:
     """The four of features `(N, F)` and `(M, F)`, float64."""
-    ball, wide, of_fakes = radii(reals, k), radii(reals, k_density), radii(fakes, k)
+    ball, of_fakes = ((1 + TIE) * radii(x, k) for x in (reals, fakes))
+    wide = (1 - TIE) * radii(reals, k_density)
     inside = dense = 0
     recalled, covered = (torch.zeros(len(reals), dtype=torch.bool, device=reals.device) for _ in range(2))
     for start, part in distances(fakes, reals):
         inside += int((part <= ball).any(1).sum())
-        dense += int((part <= wide).sum())
-        covered |= (part <= wide).any(0)
+        dense += int((part < wide).sum())
+        covered |= (part < wide).any(0)
         recalled |= (part <= of_fakes[start : start + len(part), None]).any(0)
     return {
         "precision": inside / len(fakes),

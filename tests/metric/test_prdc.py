@@ -24,8 +24,8 @@ def naive(reals: np.ndarray, fakes: np.ndarray, k: int, k_density: int) -> dict[
     return {
         "precision": sum(any(gap[i, j] <= ball[i] for i in range(n)) for j in range(m)) / m,
         "recall": sum(any(gap[i, j] <= of_fakes[j] for j in range(m)) for i in range(n)) / n,
-        "density": sum(gap[i, j] <= wide[i] for i in range(n) for j in range(m)) / (k_density * m),
-        "coverage": sum(any(gap[i, j] <= wide[i] for j in range(m)) for i in range(n)) / n,
+        "density": sum(gap[i, j] < wide[i] for i in range(n) for j in range(m)) / (k_density * m),
+        "coverage": sum(any(gap[i, j] < wide[i] for j in range(m)) for i in range(n)) / n,
     }
 
 
@@ -42,8 +42,31 @@ def test_the_figures_are_those_of_a_naive_loop(
 def test_the_same_set_and_one_far_away() -> None:
     x = gaussian(60, 3, 0)
     same = prdc(x, x.clone(), 3, 5)
-    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
+    assert same == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
     assert prdc(x, x + 100, 3, 5) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
+
+
+def test_the_rim_counts_for_precision_and_recall_alone() -> None:
+    """Whole coordinates give many equal distances; squared, they are whole numbers, which a loop compares exactly."""
+    rng = np.random.default_rng(0)
+    x, y, k, k_density = rng.integers(0, 4, (60, 3)), rng.integers(0, 4, (50, 3)), 3, 5
+
+    def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        squares: np.ndarray = ((a[:, None] - b[None]) ** 2).sum(2)
+        return squares
+
+    gap, apart = between(x, y), np.sort(between(x, x), 1)  # the first of each row is the point itself
+    ball, wide, of_fakes = apart[:, k, None], apart[:, k_density, None], np.sort(between(y, y), 1)[:, k]
+    assert (gap == wide).sum() > 100  # a rim that counted would show
+    assert prdc(torch.tensor(x).double(), torch.tensor(y).double(), k, k_density) == pytest.approx(
+        {
+            "precision": (gap <= ball).any(0).mean(),
+            "recall": (gap <= of_fakes).any(1).mean(),
+            "density": (gap < wide).sum(0).mean() / k_density,
+            "coverage": (gap < wide).any(1).mean(),
+        },
+        rel=1e-12,
+    )
 
 
 def test_fakes_as_good_as_reals_have_the_expectation_of_the_paper() -> None:
