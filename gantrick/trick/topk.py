@@ -53,6 +53,7 @@ class Topk(Component):
     def _best(self, scores: Tensor) -> Tensor:
         """1 for the k highest of the whole batch, 0 for the others."""
         whole = parallel.gather(scores)
-        k = max(math.ceil(self._share * len(whole)), math.ceil(self.nu * len(whole)), 1)
+        shares = (round(share * len(whole), 9) for share in (self._share, self.nu))  # 0.55 · 100 is above 55 in binary
+        k = max(1, *map(math.ceil, shares))
         weight = torch.zeros_like(whole).index_fill_(0, whole.topk(k).indices, 1.0)
         return parallel.rows(weight)

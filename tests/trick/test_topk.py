@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import ceil
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from playing import Game, recipe
+
+from gantrick.trick.topk import Topk
+from gantrick.types import Batch, DiscriminatorOutput, Judged, Scored
 
 MODEL = {"d_norm": "none", "g_norm": "none", "init": "default"}
 
 
 def game(loss: str = "hinge", trick: Any = None, **options: Any) -> Game:
     made = {"topk": {"gamma": 0.8, "epoch": 10, **options}, **(trick or {})}
-    return Game(recipe(loss, trick=made, model=MODEL), batch_size=12)
+    return Game(recipe(loss, trick=made, model=MODEL, batch_size=12), batch_size=12)
 
 
 @pytest.mark.parametrize("nu", [0.5, 0.25, 0.0])
@@ -27,6 +32,20 @@ def test_how_many(nu: float, start: int) -> None:
         k = max(ceil(0.8 ** (max(0, step - start) // 10) * 12), ceil(nu * 12))
         best = sorted(record.fake.scores.flatten().tolist(), reverse=True)[:k]
         assert record.terms["loss/g_fake"].item() == pytest.approx(-sum(best) / k, rel=1e-5), (step, k)
+
+
+@pytest.mark.parametrize(("nu", "count"), [(0.55, 100), (0.07, 100), (0.28, 25), (0.14, 50)])
+def test_a_share_that_is_a_whole_number_of_samples_is_not_rounded_up(nu: float, count: int) -> None:
+    """In binary each of these products lies above the whole number that it is."""
+    exact = Fraction(str(nu)) * count
+    assert exact.denominator == 1 and ceil(nu * count) == exact + 1
+    trick = Topk(gamma=0.0, nu=nu, epoch=1)
+    trick.schedule(1)
+    f = torch.arange(float(count))[:, None]
+    batch = Batch(torch.zeros(count, 1))
+    judged = Judged(batch, batch.images, DiscriminatorOutput(f, f))
+    scored = trick.weigh(Scored({"fake": -f}), "generator", None, judged)
+    assert int(scored.weights["fake"].sum()) == exact
 
 
 def test_d_learns_from_all() -> None:
