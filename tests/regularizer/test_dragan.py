@@ -82,5 +82,6 @@ def test_recipe() -> None:
         "dragan",
         ["dragan"],
     )
-    assert made.optimizers.generator.options["lr"] == 1e-4 and made.optimizers.generator.options["betas"][0] == 0.5
+    for optimizer in (made.optimizers.generator, made.optimizers.discriminator):
+        assert (optimizer.options["lr"], optimizer.options["betas"]) == (1e-4, (0.5, 0.9))
     assert made.settings.d_steps == 1
