@@ -14,7 +14,8 @@ class MultiHinge(Component):
     l are logits (B, classes + 1), the last of them "fake" (Crammer and Singer's hinge). D's scores (B, 2) are the two
     margins that these compare, both high for reals: s_1 = l_y − max_{k≠y} l_k and s_2 = max_{k≤classes} l_k − l_fake;
     D: E relu(1 − s_1(x)) + E relu(1 + s_2(G)), G: E relu(1 − s_1(G)).
-    Source: Kavalerov et al., arXiv 1912.04216; they add feature matching to G's loss, a regularizer here.
+    Source: Kavalerov et al., arXiv 1912.04216; they add feature matching to G's loss, a regularizer here
+    (their code: 0.05 of this term and 1 of the mean L1, which is regularizer.feature_matching.weight=20).
     """
 
     paper = Paper(
