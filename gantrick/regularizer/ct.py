@@ -21,6 +21,9 @@ class Ct(Component):
     compare=classes, for a D that tells classes by logits l (B, K): mean_k (softmax(l′)_k − softmax(l″)_k)² in place of
     the scores' square, as in the semi-supervised runs of the official code.
 
+    The features' term grows with the square of the features' scale: the official residual network averages them over
+    positions (model.pool=mean), and a sum over 8 x 8 positions has 4096 times the term.
+
     The component puts dropout into D itself, where the official networks have it and at their rates (`dropout: auto`),
     or at one rate everywhere; a model with dropout of its own keeps it. Dropout is active in every pass of training.
     Whatever else in D is drawn anew in each pass (trick=layer_noise) perturbs as well: with that dropout may be 0.

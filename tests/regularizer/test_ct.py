@@ -11,6 +11,7 @@ from judging import F64, Array, judged, penalty_inputs, weighted
 from playing import Game, recipe
 from torch import Tensor, nn
 
+import gantrick
 from gantrick.regularizer.ct import Ct
 from gantrick.types import CLASSES, Batch, ConfigError, DiscriminatorOutput, Judged
 
@@ -225,3 +226,12 @@ def test_classes_need_a_d_that_tells_them() -> None:
     game = Game(recipe("semi_supervised", {"ct": {"compare": "classes", "dropout": 0.0}}, {"layer_noise": {}}))
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.terms["penalty/ct"].item() > 1e-8, "noise in the layers is what differs"
+
+
+@pytest.mark.parametrize("name", ["wgan_ct_cifar10", "wgan_ct_acgan_cifar10"])
+def test_the_residual_experiments_average_over_positions(name: str) -> None:
+    """As the official code's D does, from which the weights 2 and 0.1 come: the term depends on the features' scale."""
+    made = gantrick.compose([f"experiment={name}"]).resolved
+    assert (made["model"]["pool"], made["model"]["g_width"], made["model"]["d_width"]) == ("mean", 128, None)
+    ct = made["regularizer"]["ct"]
+    assert (ct["weight"], ct["feature_weight"], ct["margin"], ct["dropout"]) == (2, 0.1, 0, "auto")
