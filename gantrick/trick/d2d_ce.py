@@ -26,7 +26,8 @@ class D2DCE(Component):
     of `size` entries; only images of other classes are negatives, and what is easy (closer to its class than the
     margin, farther from the others) has no pull. D plays it on reals, G on fakes, times `weight`, over the batch of all
     processes. m_p 0.98, τ 0.5, weight 0.5 and 512 entries are StudioGAN's for CIFAR-10; m_n = 1 − m_p there, which null
-    stands for. Source: Kang et al., arXiv 2111.01118.
+    stands for. That code also takes each row's largest ln b off its ln b_ij, as a constant, and so weakens the
+    negatives; the article does not, and nor does this. Source: Kang et al., arXiv 2111.01118.
     """
 
     paper = Paper(
