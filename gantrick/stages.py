@@ -108,6 +108,7 @@ TAGS: Mapping[str, str] = {
     "paired_loss": "the loss compares each real with one fake",
     "real_in_g": "G's turn needs scored reals",
     "second_order": "gradients are differentiated again",
+    "peers": "the figures of the sweep's other jobs are read",
 }
 
 
@@ -224,7 +225,7 @@ class Arrangement:
         return any(tag in component.needs for component in self.components.values())
 
 
-RUN_TAGS = frozenset({"real_in_g", "second_order"})  # needs that the run itself answers
+RUN_TAGS = frozenset({"real_in_g", "second_order", "peers"})  # needs that the run itself answers
 
 
 def refusals(

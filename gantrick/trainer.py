@@ -23,6 +23,7 @@ from gantrick.feed import Feed, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.layers.normalization import take
 from gantrick.meter import Meter
+from gantrick.peers import Peers
 from gantrick.recipe import Recipe
 from gantrick.sampling import apart, draw
 from gantrick.step import Play
@@ -128,6 +129,7 @@ class Trainer:
         self.wandb: WandbLog | None = None
         first = next(iter(self.assembly.metrics.values()), None)
         self.best = Best() if first is None else Best(first.primary, first.lower_is_better)
+        self.peers = Peers(folder, self.best.name) if self.best.name and self.assembly.stages.needs("peers") else None
         self.last: dict[str, Any] = {}
         self._latest: dict[str, float] = {}
         self._logged = (0, 0.0)  # images and seconds at the last log
@@ -426,6 +428,8 @@ class Trainer:
             worse = (value, self.peak) if self.best.lower else (self.peak, value)
         if worse is not None and worse[1] > 0:
             row["worse"] = worse[0] / worse[1]
+        if "non_finite" not in values:
+            row |= self._compared()
         found: Verdict | None = None
         for component in watching:
             verdict: Verdict | None = component.watch(row)  # type: ignore[operator]
@@ -437,6 +441,20 @@ class Trainer:
                 found = replace(verdict, act=act, reason=reason, by=component.label)
                 break
         return parallel.exchange(found)[0]  # the writer decides, as clocks differ
+
+    def _compared(self) -> dict[str, Any]:
+        """For who compares this run with its sweep's others: what they had found at the last evaluation's step.
+
+        Once after each evaluation, at the first log that follows: a resumed run asks at the same steps.
+        """
+        name, every = self.best.name, self.recipe.settings.log_every
+        if self.peers is None or name is None or not parallel.writes() or name not in self.last.get("protocol", {}):
+            return {}
+        step = self.last["step"]
+        if step <= (self.step - 1) // every * every or not math.isfinite(self.peak):
+            return {}
+        curves = self.peers.until(step, str(self.last["protocol"][name].get("fingerprint")))
+        return {"peers": curves, "peers/step": step, "best": self.peak, "lower_is_better": self.best.lower}
 
     def _act(self, verdict: Verdict) -> int | None:
         """Stops, rolls back or begins again, and says so everywhere. Gives the exit code where the run ends."""
@@ -708,6 +726,8 @@ class Trainer:
         tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
         for sentence in gan_module.warnings(self.assembly):
             self.console.warn(sentence)
+        if self.peers is not None and not self.peers.of_a_sweep:
+            self.console.warn("this run is no job of a sweep, so there are no others that it could be compared with")
         begins = {} if self.source is None else {"begins with": self.source.told(self.gan.networks)}
         precision = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type

@@ -310,6 +310,7 @@ def test_a_failing_job_does_not_stop_the_others(trainer: Trainer, capsys: pytest
         f"gantrick train: error: job 1: loss/d: not finite (see {sweep}/1)",
         f"gantrick train: error: job 2: a bug (see {sweep}/2)",
         f"gantrick train: error: job 3: dataset: gone (see {sweep}/3)",
+        f"gantrick train: error: once the cause is mended, go on with: gantrick train resume={sweep}",
     ]
     assert json.loads((sweep / "3" / "status.json").read_text())["state"] == "failed"
 

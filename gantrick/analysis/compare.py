@@ -17,7 +17,9 @@ from typing import Any
 
 import yaml
 
-RECORDING = frozenset({"seed", "runs_dir", "name", "tags", "wandb", "device", "devices", "published", "imports"})
+RECORDING = frozenset(
+    {"seed", "runs_dir", "name", "tags", "wandb", "device", "devices", "jobs_per_gpu", "published", "imports"}
+)
 LISTS = ("regularizer", "trick", "metric")
 CONFIDENCE = 0.95
 
@@ -44,6 +46,7 @@ class Run:
     best: dict[Figure, float] = field(default_factory=dict)
     last: dict[Figure, float] = field(default_factory=dict)
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopped: bool = False  # finished before its last step, by a component that watched it
 
 
 @dataclass
@@ -131,6 +134,7 @@ def _run(folder: Path) -> Run:
         _figures(report.get("best")),
         _figures(report.get("last")),
         dict(config.get("published") or {}),
+        any(act.get("act") == "stop" for act in status.get("acts") or ()),
     )
 
 
@@ -243,8 +247,10 @@ def table(runs: Sequence[Run]) -> Table:
     rows, numbers, notes = [], [], []
     for group in found:
         done, total = len(group.finished), len(group.runs)
-        row = [*group.label.values(), str(total) if done == total else f"{done} of {total} finished"]
-        number: dict[str, Any] = {**group.label, "runs": total, "finished": done}
+        stopped = sum(run.stopped for run in group.finished)
+        count = str(total) if done == total else f"{done} of {total} finished"
+        row = [*group.label.values(), f"{count}, {stopped} of them stopped early" if stopped else count]
+        number: dict[str, Any] = {**group.label, "runs": total, "finished": done, "stopped": stopped}
         for figure in figures:
             for which in ("best", "last"):
                 estimate = Estimate.of(group.figures(which, figure))
@@ -265,7 +271,7 @@ def table(runs: Sequence[Run]) -> Table:
         notes += [
             f"{run.path}: {run.state} at step {run.step:,}" + (f", {run.reason}" if run.reason else "")
             for run in group.runs
-            if run.state != "finished"
+            if run.state != "finished" or run.stopped
         ]
     if several:
         notes.append(f"{', '.join(sorted(several))}: taken by several protocols, which do not compare; one column each")
