@@ -348,7 +348,7 @@ class Trainer:
                 f"{self.folder.path}: the run came to step {self.step:,}, but it could not be saved ({why}); make "
                 f"room, then go on from the last checkpoint with: gantrick train resume={self.folder.path}"
             )
-        self._summary()
+        self._summary("finished", reason)
 
     # --- what is written on the way ------------------------------------------------------------------------------
 
@@ -545,6 +545,7 @@ class Trainer:
                 self.best = before  # what evaluation.json calls best is what best.pt holds
         report = {"last": self.last, "best": self.best.figures or self.last}
         self._try("evaluation.json", lambda: self.folder.evaluation(report))
+        self._summary("running")
         self.console.event(f"step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _grid(self) -> None:
@@ -696,12 +697,14 @@ class Trainer:
                 f", which could not be saved ({self._troubles.get('checkpoints') or self._troubles['metrics.jsonl']})"
             )
         self._status("preempted", f"stopped by {name}")
+        self._summary("preempted", f"stopped by {name}")
         self.console.event(f"{how}; go on with: gantrick train resume={self.folder.path}")
         return 128 + int(self.stopping.by or 0)
 
     def _failed(self, reason: str, trace: str | None = None) -> None:
         with suppress(GantrickError):  # the folder is gone, which has been said
             self._status("failed", reason, **({"traceback": trace} if trace else {}))
+        self._summary("failed", reason)
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -802,13 +805,18 @@ class Trainer:
         for metric in self.assembly.metrics.values():
             self.wandb.figure_metric(metric.primary, metric.lower_is_better)
 
-    def _summary(self) -> None:
-        if self.wandb is None or not self.last:
+    def _summary(self, status: State, reason: str | None = None) -> None:
+        """What a table of runs at W&B shows of this one: its figures, whose protocols they have, how it stands."""
+        if self.wandb is None:
             return
-        values = {f"last/{name}": value for name, value in self.last["figures"].items()}
-        if self.best.figures:
-            values |= {f"best/{name}": value for name, value in self.best.figures["figures"].items()}
-            values["best/step"] = self.best.step
+        stopped = any(act["act"] == "stop" for act in self.acts)
+        values: dict[str, Any] = {"status": status, "reason": reason or "", "stopped_early": stopped}
+        for which, found in (("last", self.last), ("best", self.best.figures or self.last)):
+            if found:
+                values |= {f"{which}/{name}": value for name, value in found["figures"].items()}
+                values[f"{which}/step"] = found["step"]
+                protocols = found["protocol"].items()
+                values |= {f"protocol/{name}": protocol.get("fingerprint", "") for name, protocol in protocols}
         self.wandb.summary(values)
 
     def _closing(self) -> list[str]:

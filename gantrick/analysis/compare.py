@@ -1,6 +1,7 @@
 """Runs side by side: what differs between them, their figures with intervals over seeds, and what they cost.
 
-Only run folders are read, of running and failed runs too; a damaged one is told and left out.
+Run folders are read, or the records of a W&B project, of running and failed runs too; a damaged one is told and left
+out.
 """
 
 from __future__ import annotations
@@ -135,6 +136,48 @@ def _run(folder: Path) -> Run:
         _figures(report.get("last")),
         dict(config.get("published") or {}),
         any(act.get("act") == "stop" for act in status.get("acts") or ()),
+    )
+
+
+AT_WANDB = {"crashed": "failed", "killed": "failed", "preempting": "preempted"}  # what it calls states of ours
+
+
+def of_records(
+    records: Iterable[Mapping[str, Any]], tell: Callable[[str], object] = lambda sentence: None
+) -> list[Run]:
+    """The runs of these records of W&B (path, state, config, summary). What gantrick did not write is told."""
+    found = []
+    for record in records:
+        try:
+            found.append(_of_record(record))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            tell(f"{record['path']}: is no run of gantrick's; it is left out")
+    return found
+
+
+def _of_record(record: Mapping[str, Any]) -> Run:
+    summary = record["summary"]
+    config = {**{name: {} for name in LISTS}, **record["config"]["gantrick"]}  # an empty one may not have been kept
+    state = AT_WANDB.get(record["state"], str(record["state"]))
+    if state == "failed" and summary.get("status") == "preempted":  # any exit code but 0 is a failure there
+        state = "preempted"
+    figures: dict[str, dict[Figure, float]] = {"best": {}, "last": {}}
+    for key, value in summary.items():
+        which, _, name = key.partition("/")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if which in figures and number and name != "step":
+            figures[which][Figure(name, str(summary.get(f"protocol/{name}", "")))] = float(value)
+    return Run(
+        Path(record["path"]),
+        _flat(config),
+        str(config.get("seed", "")),
+        state,
+        summary.get("reason") or None,
+        int(summary.get("step") or 0),
+        float(summary.get("seconds") or 0.0),
+        **figures,
+        published=dict(config.get("published") or {}),
+        stopped=bool(summary.get("stopped_early")),
     )
 
 
