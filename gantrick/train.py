@@ -181,11 +181,12 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
                 Console().event(f"the sweep is stopped; go on with: gantrick train resume={sweep}")
             raise
         except Exception as error:  # in a sweep a launcher's or a sweeper's: those of jobs are in their folders
-            if sweep is None or not any(sweep.glob("**/status.json")):
-                if isinstance(error, config.HYDRA_ERRORS):
-                    config.refuse(config.sentence(error), cause=error)
+            begun = sweep is not None and any(sweep.glob("**/status.json"))
+            if isinstance(error, config.HYDRA_ERRORS) and not begun:
+                config.refuse(config.sentence(error), cause=error)
+            if sweep is None:
                 raise
-            log.debug("the sweep broke off", exc_info=True)
+            log.info("the sweep broke off", exc_info=os.environ.get("GANTRICK_DEBUG") == "1")
             broken.append(f"the sweep broke off ({type(error).__name__}: {_brief(error)})")
     if _raised:
         raise _raised.pop()
