@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from gantrick import config, parallel, registry
-from gantrick.analysis.compare import jobs_of
+from gantrick.analysis.compare import jobs_of, published_of
 from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
+from gantrick.gan import unfit
 from gantrick.protocol import protocol
 from gantrick.recipe import Part, Recipe, recorded
 from gantrick.sampling import Trained, Weights, load, stand
@@ -51,13 +52,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Assessed:
-    """The figures of one generator, and how it was drawn from."""
+    """The figures of one generator, and how it was drawn from.
+
+    published: what others took by the run's recipe, of these figures' kinds and by protocols of their own.
+    """
 
     runs: tuple[Path, ...]
     checkpoint: str
     step: int
     truncation: float | None
     taken: Taken
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -187,7 +192,9 @@ class Assessor:
                 trained = self._open(run, which, threshold)
                 judging = self._judging(trained, threshold)
                 taken = take(self._metrics_of(trained, judging), judging)
-                found = Assessed((run,), which, trained.step, threshold, taken)
+                others = published_of(trained.recipe.resolved)
+                others = {name: entry for name, entry in others.items() if entry["metric"] in taken.figures}
+                found = Assessed((run,), which, trained.step, threshold, taken, others)
                 self._record(found)
                 yield found
 
@@ -302,7 +309,7 @@ class Assessor:
         made: dict[str, Metric] = {}
         for part in recorded(trained.path, {"metric": entries}).metrics:
             made[part.key] = self._metric(part)
-            faults += made[part.key].check(judging.dataset)
+            faults += unfit(part.label, made[part.key], judging.dataset, trained.gan.assembly.tags)
         if faults:
             raise ConfigError(*faults)
         for metric in made.values():

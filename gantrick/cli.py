@@ -88,7 +88,7 @@ def sample(words: list[str]) -> int:
         "runs", nargs="+", metavar="RUN", help="run folders; of several, each sample is from one of them"
     )
     add, default = parser.add_argument, "(default %(default)s)"
-    add("--n", type=_count, default=64, help=f"how many {default}")
+    add("--n", type=_count, help="how many samples, or pictures to reconstruct (default 64), or rows (default 8)")
     add("--seed", type=int, default=0, help=f"of the latents {default}")
     add("--grid", type=Path, metavar="PNG", help="a picture of all samples (default: samples.png, where nothing else)")
     add("--npz", type=Path, help="the array `samples`, uint8 (N, C, H, W) or points (N, D)")
@@ -98,10 +98,25 @@ def sample(words: list[str]) -> int:
     add("--truncation", type=_positive, metavar="T", help="draw from latents with |z| at most T")
     add("--standing-statistics", type=_count, metavar="N", help="batch norms take the mean of N batches")
     add("--label", type=int, action="append", help="the class to draw, of a conditional run; may be given again")
-    add("--interpolate", action="store_true", help="every row of the grid leads from one latent to another")
-    arguments = parser.parse_args(words)
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument(
+        "--interpolate", action="store_true", help="every row of the grid leads from one latent to another"
+    )
+    way.add_argument(
+        "--traverse", action="store_true", help="a grid for each code: rows of one z, columns of its values"
+    )
+    way.add_argument(
+        "--reconstruct", type=Path, metavar="FOLDER", help="its pictures over what an encoder makes of them"
+    )
+    add("--entry", type=int, action="append", help="of z, from 0, to traverse in place of codes; may be given again")
+    arguments = parser.parse_intermixed_args(words)
+    pictures_alone = "--traverse" if arguments.traverse else "--reconstruct" if arguments.reconstruct else None
+    if pictures_alone and (arguments.npz or arguments.folder):
+        raise Refused(f"{pictures_alone}: is a picture; leave --npz and --folder out")
+    if arguments.entry is not None and not arguments.traverse:
+        raise Refused("--entry: says what to traverse; add --traverse")
     if not (arguments.grid or arguments.npz or arguments.folder):
-        arguments.grid = Path("samples.png")
+        arguments.grid = Path("traversal.png" if arguments.traverse else "samples.png")
     for flag, suffix in (("grid", ".png"), ("npz", ".npz")):
         path = getattr(arguments, flag)
         if path is not None and path.suffix != suffix:
@@ -111,11 +126,11 @@ def sample(words: list[str]) -> int:
         raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
     if arguments.label is not None and len(arguments.runs) > 1:
         raise Refused("--label: is asked of one run; name one")
-    if arguments.interpolate and len(arguments.runs) > 1:
-        raise Refused("--interpolate: leads through one generator's latents; name one run")
+    if (arguments.interpolate or pictures_alone) and len(arguments.runs) > 1:
+        raise Refused(f"{pictures_alone or '--interpolate'}: is of one generator's latents; name one run")
     from gantrick import sampling
     from gantrick.feed import to_uint8
-    from gantrick.tracking.grid import save_each, save_grid
+    from gantrick.tracking.grid import save_each, save_grid, save_pairs
 
     runs = [sampling.load(run, arguments.checkpoint) for run in arguments.runs]
     for run in runs:
@@ -123,14 +138,27 @@ def sample(words: list[str]) -> int:
             run.truncate(arguments.truncation)
         if arguments.standing_statistics:
             sampling.stand(run.gan, arguments.standing_statistics, 64, arguments.seed, arguments.weights)
-    columns = None
+    columns, count = None, arguments.n or (8 if arguments.traverse or arguments.interpolate else 64)
+    if arguments.traverse:
+        found = runs[0].traverse(count, arguments.seed, arguments.weights, arguments.label, arguments.entry or ())
+        for name, images in found.items():
+            path = arguments.grid.with_stem(f"{arguments.grid.stem}-{name}") if len(found) > 1 else arguments.grid
+            save_grid(to_uint8(images), path, columns=len(images) // count, block=1)
+            print(path)
+        return 0
+    if arguments.reconstruct:
+        originals = runs[0].pictures(arguments.reconstruct, count, "--reconstruct")
+        made = to_uint8(runs[0].reconstruct(originals, arguments.weights, arguments.label))
+        save_pairs(originals, made, arguments.grid)
+        print(arguments.grid)
+        return 0
     if arguments.interpolate:
         columns = 8
-        samples = runs[0].interpolate(arguments.n, columns, arguments.seed, arguments.weights, arguments.label)
+        samples = runs[0].interpolate(count, columns, arguments.seed, arguments.weights, arguments.label)
     elif len(runs) == 1:
-        samples = runs[0].sample(arguments.n, arguments.seed, arguments.weights, arguments.label)
+        samples = runs[0].sample(count, arguments.seed, arguments.weights, arguments.label)
     else:
-        samples = sampling.mixed(runs, arguments.n, arguments.seed, arguments.weights)
+        samples = sampling.mixed(runs, count, arguments.seed, arguments.weights)
     samples = to_uint8(samples)
     points = samples.ndim == 2
     if points and (arguments.folder or (arguments.grid and samples.shape[1] != 2)):
@@ -159,7 +187,7 @@ def eval_(words: list[str]) -> int:
     parser.add_argument("words", nargs="+", metavar="RUN | key=value", help="run folders or sweeps, and the keys below")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each, with protocols")
     parser.add_argument("--curve", type=Path, metavar="PNG", help="precision against recall along truncation=…")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     if arguments.curve is not None and (
         arguments.curve.suffix != ".png" or not arguments.curve.absolute().parent.is_dir()
     ):
@@ -183,12 +211,16 @@ def eval_(words: list[str]) -> int:
             if arguments.json:
                 told = {"runs": [str(run) for run in each.runs], "checkpoint": each.checkpoint, "step": each.step}
                 told |= {"truncation": each.truncation, "figures": each.taken.figures, "protocol": each.taken.protocols}
+                told["published"] = {name: dict(entry) for name, entry in each.published.items()}
                 print(json.dumps(told), flush=True)
             for name, value in each.taken.figures.items():
                 protocol = each.taken.protocols[name]
                 tables.setdefault((name, _words_of(protocol)), []).append(f"{value:12.6g}  {each.name}")
     for (name, protocol), rows in tables.items() if not arguments.json else ():
         print(f"{name}  ({protocol})", *rows, sep="\n")
+    for name in dict.fromkeys(name for name, _ in tables) if not arguments.json else ():
+        if rows := _published(name, found):
+            print(f"{name} published  (each by a protocol of its own, not the ones above)", *rows, sep="\n")
     if arguments.curve is not None and not assess.curve(found, arguments.curve):
         raise Refused(
             "--curve: needs precision and recall at several truncations; add metric=[prdc] truncation=0.5,1,none"
@@ -215,6 +247,18 @@ def _words_of(protocol: Any) -> str:
     return ", ".join([*said, f"protocol {protocol.get('fingerprint', 'unknown')}"])
 
 
+def _published(metric: str, found: Sequence[Any]) -> list[str]:
+    """What others took of this figure by the recipes of the runs, a line each; of several runs it says which."""
+    by: dict[str, list[str]] = {}
+    for each in found:
+        for who, entry in each.published.items():
+            if entry["metric"] == metric:
+                said = [who, *(str(entry[key]) for key in ("protocol", "source") if entry.get(key))]
+                by.setdefault(f"{entry['value']:12.6g}  {'; '.join(said)}", []).extend(map(str, each.runs))
+    runs = dict.fromkeys(str(run) for each in found for run in each.runs)
+    return [line + (f"  [{', '.join(dict.fromkeys(of))}]" if len(runs) > 1 else "") for line, of in by.items()]
+
+
 def compare(words: list[str]) -> int:
     """set runs side by side: gantrick compare runs/sweep-… --csv table.csv"""
     parser = _Parser("gantrick compare", description="Runs that differ in nothing but their seed share a row.")
@@ -224,7 +268,7 @@ def compare(words: list[str]) -> int:
     parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=what)
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     _has_place(arguments.csv, arguments.json, arguments.latex)
     import json
 

@@ -29,7 +29,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Composer:
     def resolved(self, overrides: Sequence[str], number: int = 0) -> dict[str, Any]:
         """The config as plain data, with nothing left to fill in; `number` is that of the job. Raises ConfigError."""
         config = self.config(overrides)
-        with open_dict(config.hydra):  # what Hydra fills in when a job starts
+        with read_write(config.hydra), open_dict(config.hydra):  # what Hydra fills in when a job starts, and then locks
             config.hydra.job.num, config.hydra.job.id = number, str(number)
             config.hydra.runtime.output_dir = str(Path(config.runs_dir).resolve()) if "runs_dir" in config else ""
         HydraConfig.instance().set_config(config)

@@ -120,11 +120,24 @@ class Judging:
             raise GantrickError(f"step {self.step}: the generator draws values that are not finite; no figure is taken")
         return to_uint8(images)
 
+    def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        def through(images: Tensor, labels: Tensor | None) -> Tensor:
+            return self.scores(self._whole(images), labels)
+
+        return self._draw(count, batch_size, through)
+
     @torch.no_grad()
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Σ_k λ_k s_k of images as data, uint8 (B, C, H, W) or points (B, D): (B,), D in evaluation mode."""
-        if labels is None and "d.labels" in self.gan.assembly.tags:
-            raise GantrickError("D scores images with their labels, and this figure has none; leave it to other runs")
+        """Σ_k λ_k s_k of images as data, uint8 (B, C, H, W) or points (B, D): (B,), D in evaluation mode.
+
+        labels: (B,), of images that D scores with their labels; any other D is not shown them.
+        """
+        if "d.labels" not in self.gan.assembly.tags:
+            labels = None
+        elif labels is None:
+            raise GantrickError(
+                "D scores images with their labels, and these have none; leave the figure to other runs"
+            )
         with evaluating(self.gan.discriminator):
             x = to_float(images.to(self.device))
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights

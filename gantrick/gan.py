@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from gantrick import machine, parallel, registry, transfer
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
-from gantrick.recipe import OptimizerChoice, Recipe
-from gantrick.stages import STAGES, Arrangement, Component, Law, refusals
+from gantrick.recipe import OptimizerChoice, Recipe, Settings
+from gantrick.stages import STAGES, TAGS, Arrangement, Component, Law, refusals
 from gantrick.types import (
     ConfigError,
     Dataset,
@@ -170,8 +170,9 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
 
     taken = {f"model.{recipe.model.name}": model.claims}
     faults = refusals(components, facts, registry.providers, taken)
-    for metric in () if known else metrics.values():
-        faults += metric.check(dataset)
+    tags = frozenset(facts).union(*(component.provides for component in components.values()))
+    for key, metric in () if known else metrics.items():
+        faults += unfit(f"metric.{key}", metric, dataset, tags)
     spec = None
     try:
         spec = model.spec(data, g_norm, d_norm)
@@ -183,6 +184,16 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     z_size = spec.z_size + sum(component.z_entries for component in components.values())
     spec = stages.chain("build", replace(spec, z_size=z_size, notes=(*notes, *spec.notes)))
     return Assembly(recipe, dataset, model, metrics, stages, facts, spec)
+
+
+def unfit(label: str, metric: Metric, dataset: Dataset, tags: frozenset[str]) -> list[str]:
+    """Why this metric can take no figure of a run with these tags: one sentence each."""
+    faults = metric.check(dataset)
+    for tag in sorted(metric.needs - tags) if not faults else ():
+        found = registry.providers(tag)
+        remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
+        faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+    return faults + [f"{label}: {metric.forbids[tag]}" for tag in sorted(metric.forbids.keys() & tags)]
 
 
 def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
@@ -235,20 +246,33 @@ def _networks(assembly: Assembly, initialise: bool) -> dict[Player, Network]:
 
 
 def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
-    """Faults of batches that the run's processes cannot share evenly."""
+    """Faults of batches that the run's processes cannot share evenly, or that components cannot take whole."""
     settings, joined = recipe.settings, parallel.world()
     if joined > 1 and settings.devices not in (1, joined):
         return [f"devices: {settings.devices} are asked for in a run of {joined} processes; leave devices out"]
     count = max(joined, settings.devices)
-    sizes = {"batch_size": settings.batch_size, "generator_batch_size": settings.generator_batch_size or count}
+    batches = {"batch_size": settings.batch_size}
+    if settings.generator_batch_size is not None:
+        batches["generator_batch_size"] = settings.generator_batch_size
+    sizes = dict(batches)
     for component in assembly.stages["streams"] if count > 1 else ():
         found: Mapping[str, int] = component.streams()  # type: ignore[operator]
         sizes |= {f"{component.label} stream {name}": size for name, size in found.items()}
-    return [
+    faults = [
         f"{name}: {size} is not a multiple of {count}, the number of processes that share it; choose one that is"
         for name, size in sizes.items()
         if size % count
     ]
+    for component in assembly.stages.components.values():
+        multiple = component.batch_multiple * count
+        each = f" for each of {count} processes" if count > 1 else ""
+        faults += [
+            f"{name}: {size} is not a multiple of {multiple}, and {component.label} takes samples "
+            f"{component.batch_multiple} at a time{each}; choose one that is"
+            for name, size in batches.items()
+            if size % multiple and not size % count
+        ]
+    return faults
 
 
 def resolve_device(name: str, processes: int = 1) -> torch.device:
@@ -474,6 +498,11 @@ def warnings(assembly: Assembly) -> list[str]:
             f"loss.{recipe.loss.name}: takes scores for logits, but model.{recipe.model.name}'s are minus an error and "
             "never above 0; choose loss=hinge, which is EBGAN's with margin 1"
         )
+    for component in assembly.stages.components.values():
+        for name in sorted(component.ignores):
+            value, default = getattr(recipe.settings, name), getattr(Settings, name)
+            if value != default:
+                found.append(f"{name}: {value} has no say with {component.label}; leave one of them out")
     bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in c.provides]
     if len(bounds) > 1:
         found.append(f"{' and '.join(bounds)}: each bounds D's gradient; one of them is redundant")

@@ -151,6 +151,18 @@ def providers(tag: str) -> list[str]:
     ]
 
 
+def speakers(stage: str) -> list[str]:
+    """What a user could choose to have a stage spoken in: "loss=o_gan". Looks at shipped classes."""
+    from gantrick.stages import verbs
+
+    return [
+        f"{group}={name}"
+        for group in ("loss", "regularizer", "trick")
+        for name in names(group)
+        if stage in verbs(load(group, name))
+    ]
+
+
 # --- the signature is the schema -------------------------------------------------------------------------------------
 
 

@@ -14,16 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from gantrick import checkpoint, machine, parallel, registry
-from gantrick.feed import stream
+from gantrick.dataset._files import like
+from gantrick.feed import stream, to_float
 from gantrick.gan import GAN, bring_together, resolve_device
 from gantrick.layers import normalization
 from gantrick.recipe import Recipe, recorded
 from gantrick.stages import Arrangement, Component
-from gantrick.types import DataShape, GantrickError, Latents
+from gantrick.types import Batch, Code, ConfigError, DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
 Through = Callable[[Tensor, Tensor | None], Tensor]  # images, the labels that were asked for
 PROBE = 200  # samples for each mode by which the GAN that is best at it is chosen
+BATCH = 256  # latents that go through G at a time
+STEPS = 9  # of a continuous entry along its way in a traversal
 PATIENCE = 100  # rounds without a single sample accepted
 
 
@@ -129,8 +132,7 @@ def draw_mixture(
     Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
     nothing. Raises GantrickError where only some of them are conditional.
     """
-    if len({gan.conditional for gan in gans}) > 1:
-        raise GantrickError("a mixture: some of the runs are conditional and some are not; mix runs of one kind")
+    _of_one_kind(gans)
     shares_of = torch.tensor(shares, dtype=torch.float64)
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
@@ -145,8 +147,7 @@ def draw_mixture(
         order = torch.argsort(part, stable=True)  # of the places, by GAN
         rows = torch.cat([piece for piece in pieces if len(piece)])
         rows = rows[torch.argsort(order).to(rows.device)]
-        images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
-        yield through(images, labels[:, 0].long() if labels.shape[1] else None)
+        yield through(*_unpacked(rows, shape))
 
 
 @torch.no_grad()
@@ -163,8 +164,11 @@ def draw_by_mode(
     """Batches in which each mode has its even share, drawn from the GAN that finds it most often.
 
     mode_of: samples -> their modes (b,), −1 for none. Which GAN is best at a mode is decided on `PROBE` samples for
-    each; a mode that none of them finds has no share. Raises GantrickError where none is found at all.
+    each; a mode that none of them finds has no share. Raises GantrickError where none is found at all, and where only
+    some of the GANs are conditional.
     """
+    _of_one_kind(gans)
+    shape = gans[0].spec.data.shape
     found = torch.zeros(len(gans), modes)
     for k, gan in enumerate(gans):
         for images in draw(gan, PROBE * modes, stream(seed, f"probe {k}"), batch_size, weights):
@@ -180,24 +184,35 @@ def draw_by_mode(
             own = [mode for mode, due in left.items() if due and best[mode] == k]
             if not own:
                 continue
-            for images in draw(gan, batch_size, stream(seed, f"by mode {k} {round_}"), batch_size, weights):
+            for rows in draw(gan, batch_size, stream(seed, f"by mode {k} {round_}"), batch_size, weights, _packed):
+                images, labels = _unpacked(rows, shape)
                 kept = []
                 for row, mode in enumerate(mode_of(images).tolist()):
                     if mode in own and left[mode]:
                         left[mode] -= 1
                         kept.append(row)
                 if kept:
-                    yield through(images[kept], None)
+                    yield through(images[kept], None if labels is None else labels[kept])
         if not any(left.values()):
             return
         if round_ == PATIENCE * max(1, count // batch_size):
             raise GantrickError("mixture=by_mode: a mode is found too seldom to be drawn; choose mixture=uniform")
 
 
+def _of_one_kind(gans: Sequence[GAN]) -> None:
+    if len({gan.conditional for gan in gans}) > 1:
+        raise GantrickError("a mixture: some of the runs are conditional and some are not; mix runs of one kind")
+
+
 def _packed(images: Tensor, labels: Tensor | None) -> Tensor:
     """Images and labels as rows `(B, D)` or `(B, D + 1)`; float32 counts classes up to 2²⁴."""
     rows = images.flatten(1)
     return rows if labels is None else torch.cat([rows, labels[:, None].to(rows)], 1)
+
+
+def _unpacked(rows: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    images, labels = rows[:, : prod(shape)].view(-1, *shape), rows[:, prod(shape) :]
+    return images, labels[:, 0].long() if labels.shape[1] else None
 
 
 class _Pool:
@@ -274,7 +289,6 @@ class Trained:
         the straight line leaves the shell where normal latents lie; along the line for uniform ones.
         """
         gan = self.gan
-        network, _ = generator_of(gan, weights)
         source = torch.Generator(gan.device).manual_seed(stream(seed, "latents 0"))
         with apart(gan.device, seed):
             latents = gan.stages.chain("truncate", gan.latents(2 * count, source))
@@ -287,19 +301,113 @@ class Trained:
             angle = cosine.clamp(-1, 1).acos()
             around = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
             z = torch.where(torch.sin(angle) > 1e-6, around, z)
-        if labels is not None:
-            self._check_labels(labels)
-            asked: Tensor | None = torch.tensor(labels, device=gan.device).repeat(-(-count // len(labels)))[:count]
-        else:
-            asked = None if latents.labels is None else latents.labels[::2]
+        asked = self._asked(labels, count, None if latents.labels is None else latents.labels[::2])
         z = z.flatten(0, 1).to(latents.z.dtype)
-        with torch.no_grad(), apart(gan.device, seed), evaluating(network):
-            found: Tensor = network(Latents(z, None if asked is None else asked.repeat_interleave(columns)))
-        return found.cpu()
+        return self._made_of(Latents(z, None if asked is None else asked.repeat_interleave(columns)), seed, weights)
+
+    def traverse(
+        self,
+        count: int,
+        seed: int = 0,
+        weights: Weights | None = None,
+        labels: Sequence[int] | None = None,
+        entries: Sequence[int] = (),
+    ) -> dict[str, Tensor]:
+        """What each code does: by its name, c1, c2 …, `count` rows of samples (count · columns, …), each row of one z.
+
+        In a row that code alone changes: a category is each of its kinds, a continuous one goes from −2 to 2 in `STEPS`
+        steps. entries: the places in z, from 0, to look at in place of the codes (z0, z1 …); entries of uniform latents
+        go from −1 to 1. labels: those of the rows, over and over; None: as drawn. Raises GantrickError where there are
+        neither codes nor entries.
+        """
+        gan, names = self.gan, dict[str, tuple[int, Code]]()
+        if not gan.spec.data.is_image:
+            raise GantrickError(f"{self.path}: makes points, and a traversal is looked at; take samples of it")
+        size = gan.spec.z_size
+        if any(not 0 <= entry < size for entry in entries):
+            raise GantrickError(f"{self.path}: z has the entries 0 to {size - 1}; ask for one of these")
+        codes = [code for component in gan.stages.components.values() for code in component.z_codes]
+        place = size - sum(code.entries for code in codes)
+        for number, code in enumerate(codes if not entries else (), 1):
+            names[f"c{number}"] = place, code
+            place += code.entries
+        names |= {f"z{entry}": (entry, Code()) for entry in entries}
+        if not names:
+            raise GantrickError(
+                f"{self.path}: has no codes, as trick=infogan gives them, and no entry of z means anything by itself; "
+                "name some with --entry, or take --interpolate"
+            )
+        source = torch.Generator(gan.device).manual_seed(stream(seed, "latents 0"))
+        with apart(gan.device, seed):
+            latents: Latents = gan.stages.chain("truncate", gan.latents(count, source))
+        asked = self._asked(labels, count, latents.labels)
+        reach = 1.0 if entries and gan.spec.z_distribution == "uniform" else 2.0
+        found = {}
+        for name, (place, code) in names.items():
+            ways = torch.eye(code.kinds) if code.kinds else torch.linspace(-reach, reach, STEPS)[:, None]
+            z = latents.z[:, None].repeat(1, len(ways), 1)
+            z[:, :, place : place + code.entries] = ways.to(z)
+            of_rows = None if asked is None else asked.repeat_interleave(len(ways))
+            found[name] = self._made_of(Latents(z.flatten(0, 1), of_rows), seed, weights)
+        return found
+
+    def pictures(self, path: str | Path, count: int, label: str = "pictures") -> Tensor:
+        """The first `count` pictures of a folder or a zip, uint8 (N, C, H, W), cut and resized as the run's own data.
+
+        label: what a message calls the path. Raises GantrickError.
+        """
+        folder = Path(os.path.expanduser(path))
+        return like(self.gan.assembly.dataset, self.gan.spec.data, folder, label)[:count]
+
+    def reconstruct(
+        self, images: Tensor, weights: Weights | None = None, labels: Sequence[int] | None = None
+    ) -> Tensor:
+        """G(E(x)) of uint8 images (N, C, H, W), by the component that encodes: (N, C, H, W) in [-1, 1], on the CPU.
+
+        labels: the images' classes, over and over, of a conditional run. Raises GantrickError where nothing encodes.
+        """
+        gan = self.gan
+        encode = gan.stages.one("encode")
+        if encode is None:
+            able = " or ".join(registry.speakers("encode"))
+            raise GantrickError(f"{self.path}: has no encoder, so it reconstructs nothing; a run with {able} does")
+        if gan.conditional and labels is None:
+            raise GantrickError(
+                f"{self.path}: G is asked for a label, and pictures have none; give theirs with --label"
+            )
+        asked = self._asked(labels, len(images), None)
+        latents = []
+        with torch.no_grad(), apart(gan.device, 0), evaluating(gan.discriminator):
+            for start in range(0, len(images), BATCH):
+                part = slice(start, start + BATCH)
+                batch = Batch(to_float(images[part].to(gan.device)), None if asked is None else asked[part])
+                latents.append(encode(batch, gan.discriminator).z)
+        return self._made_of(Latents(torch.cat(latents), asked), 0, weights)
+
+    def _asked(self, labels: Sequence[int] | None, count: int, drawn: Tensor | None) -> Tensor | None:
+        """The labels of so many rows: these, over and over, or those that were drawn."""
+        if labels is None:
+            return drawn
+        self._check_labels(labels)
+        return torch.tensor(labels, device=self.gan.device).repeat(-(-count // len(labels)))[:count]
+
+    @torch.no_grad()
+    def _made_of(self, latents: Latents, seed: int, weights: Weights | None) -> Tensor:
+        """Samples of just these latents, on the CPU."""
+        network, _ = generator_of(self.gan, weights)
+        with apart(self.gan.device, seed), evaluating(network):
+            parts = []
+            for start in range(0, len(latents), BATCH):
+                part = slice(start, start + BATCH)
+                labels = None if latents.labels is None else latents.labels[part]
+                parts.append(network(Latents(latents.z[part], labels)).cpu())
+        return torch.cat(parts)
 
     def truncate(self, threshold: float) -> None:
         """From here on latents are drawn with |z_j| ≤ threshold, whatever the run itself did. Raises ConfigError."""
         trick: Component = registry.create("trick", "truncation", {"threshold": threshold}, "truncation")
+        for tag in trick.forbids.keys() & self.gan.assembly.tags:
+            raise ConfigError(f"truncation: {trick.forbids[tag].reason}; {trick.forbids[tag].remedy}")
         self.gan.spec = trick.build(self.gan.spec)  # type: ignore[operator]
         others = {k: c for k, c in self.gan.stages.components.items() if not isinstance(c, type(trick))}
         self.gan.stages = Arrangement({**others, "trick.truncation": trick})

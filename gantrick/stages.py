@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from gantrick.types import ConfigError, Paper
+from gantrick.types import Code, ConfigError, Paper
 
 
 class Law(Enum):
@@ -74,6 +74,7 @@ def _table() -> dict[str, Stage]:
         Stage("watch", "watch", each, ("row",), "None to go on, or a Verdict"),
         Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
         Stage("truncate", "draw", chain, ("latents",), "latents"),
+        Stage("encode", "draw", one, ("batch", "discriminator"), "latents, of which G makes the batch again"),
         Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),
     ]
     return {row.name: row for row in rows}
@@ -142,7 +143,10 @@ class Component(nn.Module):
     forbids: Mapping[str, Forbidden] = {}
     avoids: frozenset[str] = frozenset()
     weight: float = 1.0  # of its penalty term
+    ignores: frozenset[str] = frozenset()  # settings of a run that have no say where it acts
+    batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it
     z_entries: int = 0  # entries of z that it adds for itself, at the end; every `build` sees all of z
+    z_codes: tuple[Code, ...] = ()  # what these entries are, in order, where they are codes
     interval: int = 1  # a lazy penalty acts every so many steps, times the interval
 
     def __init__(self) -> None:

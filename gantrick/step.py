@@ -43,7 +43,7 @@ class Play:
         self.gan, self.stages, self.judge = gan, gan.stages, Judge(gan)
         self.draw, self.observe = draw, observe
         self.d_steps, self.g_steps, self.accumulate = d_steps, g_steps, accumulate
-        self.step = 0
+        self.real_in_g, self.step = gan.stages.needs("real_in_g"), 0
 
     def round(self, step: int) -> None:
         self.step = step

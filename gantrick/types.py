@@ -132,6 +132,17 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Entries of z that an image tells: `kinds` of them, one of which is 1, or (None) one that is any number."""
+
+    kinds: int | None = None
+
+    @property
+    def entries(self) -> int:
+        return self.kinds or 1
+
+
+@dataclass(frozen=True)
 class DiscriminatorOutput:
     """Scores `(B, K)`, features `(B, F)` (the input of the head) and what auxiliary heads said, all float32."""
 
@@ -242,6 +253,7 @@ class Play(Protocol):
     d_steps: int
     g_steps: int
     accumulate: int
+    real_in_g: bool  # whether G's objective looks at reals
 
     def prepare(self, player: Player) -> None:
         """Due once before each move of a player: spectral norm's power iteration and its like."""
@@ -542,7 +554,13 @@ class Evaluation(Protocol):
     def reals(self, split: Literal["train", "test"] = "train") -> Samples: ...
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D)."""
+        """D's weighted score (B,) of samples as data, uint8 (B, C, H, W) or points (B, D), with their labels (B,).
+
+        Raises GantrickError where D looks at labels and there are none.
+        """
+
+    def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        """`scores` of fakes as in `fakes`, each with the label that it was asked for."""
 
     def tell(self, sentence: str) -> object:
         """A warning for the user."""
@@ -585,10 +603,15 @@ class Figures:
 
 
 class Metric(ABC):
-    """Images -> figures."""
+    """Images -> figures.
+
+    needs: tags (`stages.TAGS`) that a run must have for this metric. forbids: tags that leave it no figure, and why.
+    """
 
     paper: ClassVar[Paper | None] = None
     lower_is_better: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()
+    forbids: ClassVar[Mapping[str, str]] = {}
 
     @property
     @abstractmethod

@@ -14,7 +14,7 @@ from gantrick.types import Record
 class Bilinear:
     """A `types.Play` whose generator is x and whose discriminator is y; D's loss is −x·y, G's is x·y."""
 
-    step, d_steps, g_steps, accumulate = 0, 1, 1, 1
+    step, d_steps, g_steps, accumulate, real_in_g = 0, 1, 1, 1, False
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ REFUSED: list[Row] = [
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
     *(
         ("trick." + a, "trick." + b, {}, "two update rules")
-        for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "unrolled"), 2)
+        for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "simultaneous", "unrolled"), 2)
     ),
     ("trick.conditional_batch_norm", "trick.self_modulation", {}, "each gives G's batch norms a gain of its own"),
     (

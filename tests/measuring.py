@@ -69,6 +69,9 @@ class Measured:
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return images.float().flatten(1).mean(1)
 
+    def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
+        yield from self.fakes(count, batch_size, self.scores)
+
     def tell(self, sentence: str) -> None:
         self.told.append(sentence)
 

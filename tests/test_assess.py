@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from gantrick.layers.normalization import BatchNorm, take
 from gantrick.recipe import Recipe, check
 from gantrick.tracking.console import Console
 from gantrick.trainer import run
-from gantrick.types import ConfigError, GantrickError
+from gantrick.types import ConfigError, DataShape, GantrickError
 
 FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100}}
 NAME = "fid/digits_cnn"
@@ -123,15 +125,26 @@ def test_a_mixture_is_drawn_in_its_shares(runs: list[Path]) -> None:
 def test_by_mode_each_mode_comes_from_the_part_that_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two generators that stand still: one finds modes 0 and 1, the other 1 (more often) and 2; none finds mode 3."""
     shares = {"a": [0.7, 0.1, 0.0], "b": [0.0, 0.6, 0.2]}
+    spec = SimpleNamespace(data=DataShape((1,)))
+    gans: list[Any] = [SimpleNamespace(name=name, conditional=True, spec=spec) for name in shares]
 
-    def stand_in(gan: str, count: int, seed: int, *_: object, **__: object):
+    def stand_in(gan: Any, count: int, seed: int, batch_size: int, weights: None, through: Any = lambda x, y: x):
         source = torch.Generator().manual_seed(seed)
-        p = torch.tensor([*shares[gan], 1 - sum(shares[gan])])
-        yield torch.multinomial(p, count, replacement=True, generator=source)[:, None] + 10.0 * (gan == "b")
+        p = torch.tensor([*shares[gan.name], 1 - sum(shares[gan.name])])
+        modes = torch.multinomial(p, count, replacement=True, generator=source)
+        yield through(modes[:, None] + 10.0 * (gan.name == "b"), modes + 100)  # asked for the mode that it found
 
     monkeypatch.setattr(sampling, "draw", stand_in)
     mode_of = lambda x: torch.where(x[:, 0] % 10 == 3, -1, (x[:, 0] % 10).long())  # noqa: E731
-    drawn = torch.cat(list(sampling.draw_by_mode(["a", "b"], mode_of, 4, 100, 0, 64)))[:, 0]  # type: ignore[list-item]
+    asked: list[torch.Tensor] = []
+
+    def through(images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        assert labels is not None and torch.equal(labels, mode_of(images) + 100), "each with its own label"
+        asked.append(labels)
+        return images
+
+    drawn = torch.cat(list(sampling.draw_by_mode(gans, mode_of, 4, 100, 0, 64, through=through)))[:, 0]
+    assert sum(map(len, asked)) == 100
     counts = {value: int((drawn == value).sum()) for value in drawn.unique().tolist()}
     assert counts == {0.0: 34, 11.0: 33, 12.0: 33}, "34 of mode 0 from a, 33 of modes 1 and 2 from b"
 
@@ -254,3 +267,34 @@ def test_the_curve_is_a_picture(tmp_path: Path) -> None:
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.size == (750, 750)
     assert not assess.curve(found[:1], tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+
+
+def test_published_figures_stand_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their own protocol, below the run's own, and of the figures that were taken; nothing where there are none."""
+    monkeypatch.chdir(tmp_path)
+    theirs = {"metric": NAME, "dataset": "digits", "value": 7.25, "protocol": "10 of each", "source": "https://x.y/z"}
+    published = {
+        "paper": theirs,
+        "elsewhere": {**theirs, "dataset": "cifar10", "value": 1.0},
+        "other": {**theirs, "metric": "fid/inception", "value": 2.0},
+    }
+    assert run(made(published=published, steps=2, seed=0), tmp_path / "a", console=Console(quiet=True)) == 0
+    assert run(made(steps=2, seed=1), tmp_path / "b", console=Console(quiet=True)) == 0
+    words = ["checkpoint=last", "metric.fid.samples=40"]
+
+    def shown(*more: str) -> list[str]:
+        assert cli.main(["eval", *more, *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    (_, own, title, line) = shown("a")
+    assert own.endswith("a last (step 2)") and "7.25" not in own
+    assert title == f"{NAME} published  (each by a protocol of its own, not the ones above)"
+    assert line == "        7.25  paper; 10 of each; https://x.y/z"
+    assert not [line for line in shown("b") if "published" in line]
+    assert shown("a", "b")[-1] == f"{line}  [a]"
+    assert not [line for line in shown("a", "b", "mixture=uniform") if "published" in line], "a mixture is no recipe"
+    for name, wanted in (("a", {"paper": theirs}), ("b", {})):
+        (row,) = [json.loads(line) for line in shown(name, "--json")]
+        assert row["published"] == wanted and row["figures"].keys() == {NAME}

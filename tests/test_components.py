@@ -36,6 +36,7 @@ NO_SWITCH = {
     "rotation",
     "self_modulation",
     "shared_embedding",
+    "simultaneous",
     "skip_z",
     "spectral_norm",
     "unrolled",

@@ -85,11 +85,19 @@ def test_every_file_composes_to_a_recipe(group: str, name: str, composing: confi
 
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
 def test_published_figures_say_where_they_are_from(name: str, composing: config.Composer) -> None:
-    for figure in composing.resolved([f"experiment={name}"])["published"].values():
-        assert figure.keys() == {"metric", "value", "protocol", "source"}
+    resolved = composing.resolved([f"experiment={name}"])
+    for figure in resolved["published"].values():
+        assert figure.keys() == {"metric", "dataset", "value", "protocol", "source"}
+        assert figure["dataset"] == resolved["dataset"]["name"]
         assert (
             isinstance(figure["value"], float) and "/" in figure["metric"] and figure["source"].startswith("https://")
         )
+
+
+def test_the_same_overrides_twice_in_a_row(composing: config.Composer) -> None:
+    """As in a sweep over seed=0,0."""
+    first, second = (composing.resolved(["loss=hinge"], number) for number in (0, 1))
+    assert first == second
 
 
 # --- what overrides what ---------------------------------------------------------------------------------------------

@@ -182,6 +182,7 @@ CASES: dict[str, dict[str, Any]] = {
         "trick": {"virtual_batch_norm": {"reference": 6}, "layer_noise": {}},
         "model": {"d_norm": "none"},
     },
+    "both at once, o_gan": {"loss": "o_gan", "trick": {"simultaneous": {}}, "model": {"init": "default"}},
     "dragan, r1, packs, wrong labels": {
         "regularizer": {"dragan": {}, "r1": {}},
         "trick": {"pacgan": {}, "label_flipping": {"probability": 0.2}},

@@ -134,7 +134,7 @@ def _run(folder: Path) -> Run:
         float(row.get("seconds") or 0.0),
         _figures(report.get("best")),
         _figures(report.get("last")),
-        dict(config.get("published") or {}),
+        published_of(config),
         any(act.get("act") == "stop" for act in status.get("acts") or ()),
     )
 
@@ -176,9 +176,27 @@ def _of_record(record: Mapping[str, Any]) -> Run:
         int(summary.get("step") or 0),
         float(summary.get("seconds") or 0.0),
         **figures,
-        published=dict(config.get("published") or {}),
+        published=published_of(config),
         stopped=bool(summary.get("stopped_early")),
     )
+
+
+def published_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of others that a config's recipe brings, by who took them: metric, value, protocol, source.
+
+    Without those of another `dataset` than the run's, which a recipe brings where its data were changed, and without
+    what is no figure.
+    """
+    named, data = config.get("published"), config.get("dataset")
+    own = data.get("name") if isinstance(data, Mapping) else None
+    found = {}
+    for name, entry in named.items() if isinstance(named, Mapping) else ():
+        if not isinstance(entry, Mapping) or entry.get("dataset", own) != own:
+            continue
+        value = entry.get("value")
+        if isinstance(entry.get("metric"), str) and isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[str(name)] = dict(entry)
+    return found
 
 
 def _json(path: Path) -> Any:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal, cast
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gantrick.types import ConfigError, Pictures, listed
+from gantrick.types import ConfigError, Dataset, DataShape, Pictures, listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
@@ -38,9 +38,10 @@ class Files(Pictures):
         channels: int = 3,
         crop: Literal["center", "error"] | int = "center",
         remedy: str = "mend or remove them",
+        label: str = "dataset.path",
     ):
         super().__init__((channels, size, size), len(names))
-        self.path, self.crop, self.remedy = path, crop, remedy
+        self.path, self.crop, self.remedy, self.label = path, crop, remedy, label
         self.zipped = None if path.is_dir() else path.stat().st_mtime_ns
         # in one block: a list's counters of references would have every process copy it, page by page
         self.names = np.array([name.encode("utf-8", "surrogateescape") for name in names])
@@ -71,7 +72,7 @@ class Files(Pictures):
         unreadable = {number: error for number, error in faults.items() if number not in oblong}
         said = []
         if unreadable:
-            said.append(f"dataset.path: cannot read {self.listed(unreadable, of)}; {self.remedy}")
+            said.append(f"{self.label}: cannot read {self.listed(unreadable, of)}; {self.remedy}")
         if oblong:
             said.append(
                 f"dataset.crop: error refuses {self.listed(oblong, of)}; cut them square, or set dataset.crop=center"
@@ -83,20 +84,36 @@ class Files(Pictures):
         return f"{count} in {self.path}: {rest}"
 
 
-def find(path: Path) -> list[str]:
-    """Names of all pictures below a folder or in a zip, sorted. Raises ConfigError where there are not two."""
+def like(dataset: Dataset, data: DataShape, path: Path, label: str) -> Files:
+    """The pictures below a folder or in a zip, cut and resized to the shape of `data` as a data set's own are.
+
+    The data set is not looked at, as it may be gone. label: what a message calls the path. Raises ConfigError where
+    there are no pictures, and where the shape is no square.
+    """
+    if not data.is_image or data.shape[1] != data.shape[2]:
+        what = f"images of {data.shape[1]}×{data.shape[2]} pixels" if data.is_image else "points"
+        raise ConfigError(
+            f"{label}: pictures are made square, and the run's data are {what}; nothing can be shown to it"
+        )
+    channels, size, _ = data.shape
+    crop = getattr(dataset, "crop", "center")
+    return Files(path, find(path, label, 1), size, channels, crop if isinstance(crop, int) else "center", label=label)
+
+
+def find(path: Path, label: str = "dataset.path", least: Literal[1, 2] = 2) -> list[str]:
+    """Names of all pictures below a folder or in a zip, sorted. Raises ConfigError for fewer than `least`."""
     if path.is_dir():
         names = sorted(_in_folder(path))
     elif path.is_file() and zipfile.is_zipfile(path):
         names = sorted(_in_zip(path))
     else:
         state = "is a file and neither a folder nor a zip" if path.exists() else "does not exist"
-        raise ConfigError(f"dataset.path: {path} {state}; give a folder of pictures, or a zip of them")
-    if len(names) < 2:
+        raise ConfigError(f"{label}: {path} {state}; give a folder of pictures, or a zip of them")
+    if len(names) < least:
         number = "only one picture" if names else "no pictures"
+        why = ", and a GAN needs at least two" if least == 2 else ""
         raise ConfigError(
-            f"dataset.path: {path} holds {number} ({', '.join(SUFFIXES)}), and a GAN needs at least two; "
-            "add some, or give another folder"
+            f"{label}: {path} holds {number} ({', '.join(SUFFIXES)}){why}; add some, or give another folder"
         )
     return names
 

@@ -29,8 +29,20 @@ class CodeOf(nn.Module):
         return code
 
 
-def correlation(a: Tensor, b: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Pearson's correlation of each pair of rows, over their dimensions: (B, Z), (B, Z) -> (B,)."""
+def standardised(code: Tensor, epsilon: float = 1e-12) -> Tensor:
+    """N(v) = (v − mean v) / std v of each row, over its dimensions: (B, Z) -> (B, Z).
+
+    epsilon: the least that the variance, of all Z and not of Z − 1, counts for.
+    """
+    centred = code - code.mean(1, keepdim=True)
+    return centred / centred.square().mean(1, keepdim=True).clamp_min(epsilon).sqrt()
+
+
+def correlation(a: Tensor, b: Tensor, epsilon: float = 1e-12) -> Tensor:
+    """Pearson's correlation of each pair of rows, over their dimensions: (B, Z), (B, Z) -> (B,).
+
+    epsilon: the least that a squared length counts for.
+    """
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     lengths = a.square().sum(1).clamp_min(epsilon).sqrt() * b.square().sum(1).clamp_min(epsilon).sqrt()
     return (a * b).sum(1) / lengths

@@ -3,10 +3,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gantrick.layers.code import CodeOf, MeanOfCode, correlation
+from gantrick.layers.code import CodeOf, MeanOfCode, correlation, standardised
 from gantrick.layers.relativistic import differences
 from gantrick.stages import Component, Forbidden
-from gantrick.types import ConfigError, Judged, ModuleFactory, NetworkSpec, NonNegative, Paper, Scored, Targets
+from gantrick.types import (
+    Batch,
+    ConfigError,
+    Judged,
+    Latents,
+    ModuleFactory,
+    NetworkSpec,
+    NonNegative,
+    Paper,
+    Scored,
+    Targets,
+)
 
 EPSILON = 1e-8  # of the distance of a fake from its real
 
@@ -17,8 +28,9 @@ class OGan(Component):
     D ends in a code E(x) (B, Z), Z as large as the latents; its score is −mean_j E_j. Δ = r − f of pairs, d is the mean
     square of x − G(z) as D saw them, a constant. ρ is the correlation, over the dimensions, of z with E(G(z)), the z
     that made the fake. G(N(E(x))) reconstructs x, N taking out mean and deviation. In the original the real score is
-    low: the sign is turned here. These are the two turns of the published step; its code moves both players at once
-    from them. Needs Z ≥ 3, as mean and deviation of a code are taken out. Raises ConfigError for fewer.
+    low: the sign is turned here. With `trick=simultaneous` both players move at once, which is the step of the official
+    code; without it they take turns. Needs Z ≥ 3, as mean and deviation of a code are taken out. Raises ConfigError for
+    fewer.
     Source: Su, arXiv 1903.01931; λ₁ = 0.25, λ₂ = 0.5 from the official code (λ₂ = 1 at 256 pixels).
     """
 
@@ -45,8 +57,10 @@ class OGan(Component):
     def __init__(self, square_weight: NonNegative = 0.25, code_weight: NonNegative = 0.5):
         super().__init__()
         self.square_weight, self.code_weight = square_weight, code_weight
+        self._deviation = 1.0  # of an entry of z
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
+        self._deviation = 3**-0.5 if spec.z_distribution == "uniform" else 1.0
         if spec.z_size < 3:
             raise ConfigError(f"loss.o_gan: needs latents of 3 dimensions or more, not {spec.z_size}; set model.z_size")
         made: list[MeanOfCode] = []
@@ -71,6 +85,11 @@ class OGan(Component):
 
     def g_loss(self, real: Judged | None, fake: Judged, targets: Targets) -> Scored:
         return Scored({"fake": -fake.scores, "code": self._code(fake)})
+
+    def encode(self, batch: Batch, discriminator: nn.Module) -> Latents:
+        """N(E(x)), as wide as latents are: the correlation leaves mean and deviation of a code open."""
+        code = discriminator(batch.images, batch.labels).extra["code"]
+        return Latents(self._deviation * standardised(code), batch.labels)
 
     def _code(self, fake: Judged) -> Tensor:
         assert fake.latents is not None

@@ -106,17 +106,24 @@ class FeatureMetric(Metric):
         kept: tuple[Moments, str] = evaluation.cache[key]
         return kept
 
-    def features_of_reals(self, evaluation: Evaluation, limit: int, split: Split | None = None) -> Reference:
-        """The features of a split, or of `limit` of it, always the same. From the cache or the disk."""
+    def features_of_reals(
+        self, evaluation: Evaluation, limit: int, split: Split | None = None, mirrored: bool = False
+    ) -> Reference:
+        """The features of a split, or of `limit` of it, always the same, or of their mirror images. From the cache or
+        the disk.
+        """
         split = split or self.split
-        key = self._key("features", split, limit)
+        what = "features of mirrored" if mirrored else "features"
+        key = self._key(what, split, limit)
         if key not in evaluation.cache:
             reals = evaluation.reals(split)
             rows = torch.from_numpy(subset(len(reals), min(limit, len(reals)), reals.labels))
             images = reals.images
             if len(rows) < len(images):
                 images = images.take(rows) if isinstance(images, Pictures) else images[rows.to(images.device)]
-            found, name = self._measured(evaluation, "features", images, lambda batches: {"features": _joined(batches)})
+            found, name = self._measured(
+                evaluation, what, images, lambda batches: {"features": _joined(batches)}, mirrored
+            )
             evaluation.cache[key] = Reference(finite(found["features"]), rows, name)
         kept: Reference = evaluation.cache[key]
         return kept
@@ -127,6 +134,7 @@ class FeatureMetric(Metric):
         what: str,
         images: Tensor | Pictures,
         collect: Callable[[Iterable[Tensor]], dict[str, Tensor]],
+        mirrored: bool = False,
     ) -> tuple[dict[str, Tensor], str]:
         """What `collect` makes of the features, and the sha256 over the images: one name and count can hold others.
 
@@ -135,8 +143,12 @@ class FeatureMetric(Metric):
         """
         network, digest = self.network(evaluation.device), hashlib.sha256(str(tuple(images.shape)).encode())
 
+        def embed(batch: Tensor) -> Tensor:
+            found: Tensor = network(batch.flip(-1) if mirrored else batch)
+            return found
+
         def make(digest: Any = None) -> dict[str, Tensor]:
-            return collect(parallel.in_shares(network, _batches(images, self.batch_size, digest)))
+            return collect(parallel.in_shares(embed, _batches(images, self.batch_size, digest)))
 
         kept = isinstance(images, Tensor) and (what == "moments" or len(images) * network.dim * 4 <= HELD)
         if not kept:

@@ -23,6 +23,7 @@ class ClassFID(FeatureMetric):
     """
 
     name: ClassVar[str] = "class_fid"
+    needs: ClassVar[frozenset[str]] = frozenset({"g.labels"})
     paper: ClassVar[Paper | None] = Paper(
         "miyato2018cgans",
         "cGANs with Projection Discriminator",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ class Generalization(Metric):
     """r = (E D(train) − E D(held-out)) / (E D(train) − E D(fake))   (Karras et al., arXiv 2006.06676)
 
     over D's scores, in evaluation mode, of `samples` images of each kind at most; held-out ones are the test split's.
+    A D that looks at labels is given those of the data, and for each fake the one that G was asked for.
 
     generalization/ratio                  r: 0 where D scores new images as training images, 1 where it scores them as
                                           fakes, which is overfitting; not bounded where D tells nothing apart
@@ -35,6 +37,10 @@ class Generalization(Metric):
         venue="Advances in Neural Information Processing Systems",
     )
 
+    forbids: ClassVar[Mapping[str, str]] = {
+        "d.packs": "D scores packs of several samples, and this figure is of single ones; leave one of them out"
+    }
+
     def __init__(self, samples: Annotated[int, Bound(ge=2)] = 10_000, batch_size: Count = 128):
         self.samples, self.batch_size = samples, batch_size
 
@@ -47,7 +53,7 @@ class Generalization(Metric):
         scores = {
             "train": self._of_reals(evaluation, "train"),
             "held_out": self._of_reals(evaluation, "test"),
-            "fake": _joined(evaluation.fakes(self.samples, self.batch_size, evaluation.scores)),
+            "fake": _joined(evaluation.scores_of_fakes(self.samples, self.batch_size)),
         }
         for kind, found in scores.items():
             enough(len(found), 2, f"{kind.replace('_', '-')} images")
@@ -64,11 +70,12 @@ class Generalization(Metric):
         reals = evaluation.reals(split)
         rows = subset(len(reals), min(self.samples, len(reals)), reals.labels)
 
-        def batches() -> Iterator[Tensor]:
-            for start in range(0, len(rows), self.batch_size):
-                yield reals.images[rows[start : start + self.batch_size].tolist()]
+        def scores(part: np.ndarray) -> Tensor:
+            labels = None if reals.labels is None else reals.labels[part.tolist()].to(evaluation.device)
+            return evaluation.scores(reals.images[part.tolist()], labels)
 
-        return _joined(parallel.in_shares(evaluation.scores, batches()))
+        parts = (rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size))
+        return _joined(parallel.in_shares(scores, parts))
 
 
 def compared(train: Tensor, held_out: Tensor, fake: Tensor) -> dict[str, float]:

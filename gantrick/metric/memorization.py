@@ -28,8 +28,9 @@ class Memorization(FeatureMetric):
     copies/<extractor>        the share of fakes nearer to a training image than 99 % of the held-out images are: 0.01
                               by chance
 
-    `references` is how many training images, and how many held-out ones, are looked at; a copy of another is missed,
-    and so is a mirrored copy where the data set's `flip` is on.
+    `references` is how many training images, and how many held-out ones, are looked at; a copy of another is missed.
+    `mirrored` has the mirror image of each training image beside it, for fakes and held-out images alike; null: where
+    the data set's `flip` shows them to D.
     The picture neighbours-<step>.png has the fakes with the nearest neighbours, and below each that training image.
     """
 
@@ -51,9 +52,10 @@ class Memorization(FeatureMetric):
         weights: str | None = None,
         resizer: str | None = None,
         batch_size: Count = 128,
+        mirrored: bool | None = None,
     ):
         super().__init__(extractor, samples, "train", weights, resizer, batch_size)
-        self.references = references
+        self.references, self.mirrored = references, mirrored
 
     def evaluate(self, evaluation: Evaluation) -> Figures:
         """Raises GantrickError for fewer than two images of a kind."""
@@ -61,25 +63,34 @@ class Memorization(FeatureMetric):
         enough(len(train.features), 2, "training images")
         enough(len(held_out.features), 2, "held-out images")
         found = self.features_of_fakes(evaluation)
-        known, fakes, new = (precise(x, evaluation.device) for x in (train.features, found, held_out.features))
+        mirrored = evaluation.dataset.flip if self.mirrored is None else self.mirrored
+        looked_at = train.features
+        if mirrored:
+            turned = self.features_of_reals(evaluation, self.references, "train", mirrored=True)
+            looked_at = torch.cat([looked_at, turned.features])
+        known, fakes, new = (precise(x, evaluation.device) for x in (looked_at, found, held_out.features))
         (of_fakes, which), (of_new, _) = nearest(fakes, known), nearest(new, known)
         values = copying(of_fakes[:, 0].cpu(), of_new[:, 0].cpu())
         protocol = {
             **self.protocol(evaluation, len(fakes), of(train)),
             "held_out": held_out.name,
             "held_out_count": len(new),
+            **({"mirrored": True} if mirrored else {}),  # no word of it where there is none: as figures always were
         }
         order = of_fakes[:, 0].argsort(stable=True)[:SHOWN].cpu()
         pictures = self._picture(evaluation, train, order, which[:, 0].cpu()[order])
         return Figures({f"{name}/{self.extractor}": v for name, v in values.items()}, protocol, pictures)
 
     def _picture(self, evaluation: Evaluation, train: Reference, fakes: Tensor, reals: Tensor) -> tuple[Path, ...]:
-        """Fakes by their place in the draw over training images by their place among those looked at."""
+        """Fakes by their place in the draw over training images by their place among those looked at; from the number
+        of those on they are mirrored.
+        """
         drawn = torch.cat([batch.cpu() for batch in evaluation.fakes(self.samples, self.batch_size)])
         if evaluation.folder is None:  # after the draw, which all processes of a run share
             return ()
-        rows = train.rows[reals]
+        rows, turned = train.rows[reals % len(train.rows)], reals >= len(train.rows)
         known = evaluation.reals("train").images[rows.tolist()].cpu()
+        known = torch.where(turned[:, None, None, None], known.flip(-1), known)
         picture = evaluation.folder / f"neighbours-{evaluation.step:07d}.png"
         picture.parent.mkdir(exist_ok=True)  # the run folder itself is not made anew
         save_grid(torch.cat([drawn[fakes], known]), picture, columns=len(rows))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 TILE = 56  # pixels: what the longer side of a small image is brought near to
 MARGIN = 2  # pixels between tiles and around them
+ROOM = 10  # more pixels between blocks of rows
 SCATTER = 480  # pixels: the side of a scatter
 LINE, AXIS, POINT = (128, 128, 128), (225, 225, 225), (31, 90, 170, 110)
 
@@ -22,10 +23,12 @@ def save_grid(
     columns: int | None = None,
     scale: int | None = None,
     limits: tuple[float, float] | None = None,
+    block: int | None = None,
 ) -> None:
     """Writes a PNG of uint8 images `(N, C, H, W)`, C 1 or 3, or of points `(N, 2)`. Raises ValueError on another shape.
 
     columns: tiles in a row; by default the grid is nearly square. scale: the whole factor that images are enlarged by.
+    block: so many rows stand together, with room before the next; None: all of them.
     limits: of both axes of a scatter; by default the 1, 2 or 5 × 10^k that holds nearly all points, so that the frame
     seldom moves. Points beyond it lie on the frame; those that are not finite are not drawn.
     """
@@ -33,7 +36,7 @@ def save_grid(
     if images.ndim == 2 and images.shape[1] == 2:
         picture = _scatter(images.double(), limits)
     elif images.ndim == 4 and images.dtype == torch.uint8 and images.shape[1] in (1, 3) and len(images) > 0:
-        picture = _tiles(images, columns, scale)
+        picture = _tiles(images, columns, scale, block)
     else:
         shape = tuple(images.shape)
         raise ValueError(
@@ -48,6 +51,14 @@ def save_grid(
         partial.unlink(missing_ok=True)
 
 
+def save_pairs(above: Tensor, below: Tensor, path: Path, columns: int = 8) -> None:
+    """Writes a PNG of uint8 images `(N, C, H, W)`, each with its own of other N below it, a pair of rows at a time."""
+    columns = min(columns, len(above))
+    empty = above.new_full((-len(above) % columns, *above.shape[1:]), 255)
+    rows = [torch.cat([images, empty]).view(-1, columns, *images.shape[1:]) for images in (above, below)]
+    save_grid(torch.stack(rows, 1).flatten(0, 2), path, columns, block=2)
+
+
 def save_each(images: Tensor, folder: Path) -> None:
     """Writes uint8 images `(N, C, H, W)`, C 1 or 3, as 0000000.png and so on into a folder, which is made."""
     folder.mkdir(exist_ok=True)
@@ -55,16 +66,19 @@ def save_each(images: Tensor, folder: Path) -> None:
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(folder / f"{number:07d}.png")
 
 
-def _tiles(images: Tensor, columns: int | None, scale: int | None) -> Image.Image:
+def _tiles(images: Tensor, columns: int | None, scale: int | None, block: int | None) -> Image.Image:
     count, channels, height, width = images.shape
     scale = scale or max(1, round(TILE / max(height, width)))
     columns = min(count, columns or math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
+    block = block or rows
     images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     height, width = height * scale + MARGIN, width * scale + MARGIN
-    canvas = torch.full((rows * height + MARGIN, columns * width + MARGIN, channels), 255, dtype=torch.uint8)
+    tall = rows * height + (rows - 1) // block * ROOM + MARGIN
+    canvas = torch.full((tall, columns * width + MARGIN, channels), 255, dtype=torch.uint8)
     for index, image in enumerate(images):
-        top, left = (index // columns) * height + MARGIN, (index % columns) * width + MARGIN
+        row, column = divmod(index, columns)
+        top, left = row * height + row // block * ROOM + MARGIN, column * width + MARGIN
         canvas[top : top + height - MARGIN, left : left + width - MARGIN] = image.permute(1, 2, 0)
     return Image.fromarray((canvas[..., 0] if channels == 1 else canvas).numpy())
 

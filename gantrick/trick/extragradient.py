@@ -26,6 +26,7 @@ class Extragradient(Component):
         "1802.10551",
         "International Conference on Learning Representations",
     )
+    ignores = frozenset({"d_steps", "g_steps", "accumulate"})
     neutral = None
 
     def __init__(self, same_batch: bool = False):

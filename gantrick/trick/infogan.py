@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantrick.stages import Component
-from gantrick.types import ConfigError, Count, Latents, NetworkSpec, NonNegative, Paper, PenaltyInputs, Whole
+from gantrick.types import Code, ConfigError, Count, Latents, NetworkSpec, NonNegative, Paper, PenaltyInputs, Whole
 
 HEAD = "infogan"
 
@@ -46,6 +46,7 @@ class Infogan(Component):
         self.continuous, self.weight, self.continuous_weight = continuous, weight, continuous_weight
         self.hidden = hidden
         self.codes = self.z_entries = sum(self.categorical) + continuous
+        self.z_codes = (*(Code(kinds) for kinds in self.categorical), *(Code() for _ in range(continuous)))
         if not self.codes:
             raise ConfigError("categorical: there are no codes at all; give categorical=[10], or continuous=2")
         self._uniform = False

@@ -10,7 +10,7 @@ class Pacgan(Component):
     """D judges packs of m samples of one source: (B, C, H, W) -> (B/m, m C, H, W), and only its first layer changes.
 
     A pack is m samples that follow one another; a score, a penalty's norm and a sample weight are a pack's. m is
-    `size`; it divides every batch, and every process's share of it. Raises ConfigError where it does not.
+    `size`; it divides every batch, and every process's share of it: a run whose batches it does not divide is refused.
     Source: Lin et al., arXiv 1712.04086, with m from 2 to 4.
     """
 
@@ -34,7 +34,7 @@ class Pacgan(Component):
 
     def __init__(self, size: Count = 2):
         super().__init__()
-        self.size = size
+        self.size = self.batch_multiple = size
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         channels = (spec.d_channels or spec.data.shape[0]) * self.size

@@ -14,7 +14,7 @@ import yaml
 from scipy import stats
 
 from gantrick import cli
-from gantrick.analysis.compare import Estimate, Figure, groups, read, table
+from gantrick.analysis.compare import Estimate, Figure, groups, published_of, read, table
 
 FID = "fid/digits_cnn"
 
@@ -114,6 +114,22 @@ def test_published_figures_have_a_column_of_their_own(runs: Path) -> None:
     made = table(read([runs]))
     row = dict(zip(made.columns, made.rows[-1], strict=True))
     assert row[f"{FID} published"] == "7.5 (paper)"
+
+
+def test_what_is_no_published_figure_of_these_data_is_left_out() -> None:
+    whole = {"metric": FID, "value": 7.5, "protocol": "theirs", "source": "x"}
+    entries = {
+        "a": whole,
+        "b": {**whole, "dataset": "digits"},
+        "c": {**whole, "dataset": "cifar10"},
+        "d": {**whole, "value": None},
+        "e": {**whole, "value": True},
+        "f": {"value": 3.0},
+        "g": 3.0,
+    }
+    assert published_of({"dataset": {"name": "digits"}, "published": entries}).keys() == {"a", "b"}
+    for nothing in ({}, {"published": None}, {"published": []}, {"published": 3, "dataset": None}):
+        assert published_of(nothing) == {}
 
 
 def test_the_command_writes_all_forms(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from measuring import Fixed, Measured, digits, gaussian, looked_up
+from playing import recipe
 
+from gantrick.gan import preflight
 from gantrick.metric._frechet import Moments, distance
 from gantrick.metric.class_fid import ClassFID, within
-from gantrick.types import GantrickError, Samples
+from gantrick.recipe import check
+from gantrick.types import ConfigError, GantrickError, Samples
 
 
 def test_the_mean_over_classes_is_that_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +52,13 @@ def test_accuracy_is_the_share_of_fakes_seen_as_asked() -> None:
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     (fault,) = ClassFID("digits_cnn").check(Fixed(Samples(digits().images)))
     assert fault == "metric.class_fid: needs labels, and the data have none; choose metric=fid"
+    metric = {"mine": {"name": "class_fid", "extractor": "digits_cnn"}}
+    with pytest.raises(ConfigError) as refused:
+        preflight(check({**recipe().resolved, "metric": metric}))
+    (fault,) = refused.value.faults
+    assert fault.startswith("metric.mine: needs that G is asked for a label, and nothing here provides it; choose ")
+    assert "trick=conditional_batch_norm" in fault and fault.endswith(", or leave metric.mine out")
+    preflight(check({**recipe(trick={"conditional_batch_norm": {}}).resolved, "metric": metric}))
     one, two = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])
     for reals, fakes, what in ((one, two, "reals"), (two, one, "generated samples")):
         with pytest.raises(GantrickError, match=f"2 {what} of class 1 are the fewest .*, and there is 1; give more"):

@@ -8,9 +8,11 @@ import torch
 from measuring import Fixed, Measured, digits, gaussian
 from torch import Tensor
 
+from gantrick.dataset._reading import subset
 from gantrick.evaluation import Judging, Reals, take
+from gantrick.feed import to_uint8
 from gantrick.metric.generalization import Generalization, compared
-from gantrick.types import GantrickError, Samples
+from gantrick.types import ConfigError, GantrickError, Samples
 
 
 def test_the_figures_in_numbers() -> None:
@@ -89,9 +91,50 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GantrickError, match="2 held-out images are the fewest that have this figure, and there is 1"):
         Generalization(20).evaluate(Measured(Fixed(Samples(images), Samples(images[:1])), images))
     bad = Measured(Fixed(Samples(images)), images)
-    monkeypatch.setattr(bad, "scores", lambda images: torch.full((len(images),), torch.nan))
+    monkeypatch.setattr(bad, "scores", lambda images, labels=None: torch.full((len(images),), torch.nan))
     with pytest.raises(GantrickError, match="D's scores of train images are not finite"):
         Generalization(20).evaluate(bad)
+
+
+def test_a_discriminator_that_looks_at_labels_is_given_each_image_with_its_own() -> None:
+    """Against D called here: reals with the data's labels, fakes with those that G was asked for."""
+    from playing import Game, recipe
+
+    from gantrick.feed import stream, to_float
+    from gantrick.sampling import draw
+
+    game = Game(recipe("hinge", trick={"projection": {}, "conditional_batch_norm": {}})).rounds(3)
+    d = game.gan.discriminator.eval()
+    judging = Judging(game.gan, Reals(game.gan.assembly.dataset), seed=5, step=3)
+    found = Generalization(samples=200, batch_size=64).evaluate(judging).values
+
+    def mean(images: Tensor, labels: Tensor) -> float:
+        return float(d(to_float(images), labels).scores.double().mean())
+
+    with torch.no_grad():
+        for split, kind in (("test", "held_out"), ("train", "train")):
+            reals = judging.reals(split)
+            rows = subset(len(reals), 200, reals.labels)
+            images, labels = reals.images[rows], reals.labels[rows]
+            assert found[f"generalization/{kind}"] == pytest.approx(mean(images, labels), rel=1e-5)
+            assert mean(images, labels.roll(1)) != pytest.approx(mean(images, labels), rel=1e-3), "labels matter"
+        asked: list[Tensor] = []
+        keep = lambda images, labels: asked.append(labels) or images  # noqa: E731
+        fakes = torch.cat(list(draw(game.gan, 200, stream(5, "evaluation"), 64, through=keep)))
+        assert found["generalization/fake"] == pytest.approx(mean(to_uint8(fakes), torch.cat(asked)), rel=1e-5)
+    with pytest.raises(GantrickError, match="D scores images with their labels, and these have none"):
+        judging.scores(reals.images[:2])
+
+
+def test_packs_are_refused_before_a_run() -> None:
+    from playing import recipe
+
+    from gantrick.gan import preflight
+    from gantrick.recipe import check
+
+    made = {**recipe(trick={"pacgan": {}}).resolved, "metric": {"generalization": {"name": "generalization"}}}
+    with pytest.raises(ConfigError, match=r"metric\.generalization: D scores packs of several samples"):
+        preflight(check(made))
 
 
 def test_in_a_run_it_disturbs_nothing() -> None:

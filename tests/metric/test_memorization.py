@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from measuring import Fixed, Measured, digits, gaussian, looked_up
+from measuring import Fixed, Lookup, Measured, digits, gaussian, looked_up
 from PIL import Image
 from scipy import stats
 from torch import Tensor
@@ -56,6 +56,45 @@ def test_the_statistic_is_that_of_mann_and_whitney() -> None:
     found = copying(torch.from_numpy(fakes), torch.from_numpy(held_out))
     assert found["memorization"] == pytest.approx(expected, rel=1e-12)
     assert found["copies"] == np.mean(fakes < np.sort(held_out)[1])
+
+
+def test_a_mirrored_copy_is_one_where_images_are_mirrored(tmp_path: Path) -> None:
+    images = digits().images
+    dataset = Fixed(Samples(images[:700]), Samples(images[1100:]))
+    measured = Measured(dataset, images[:400].flip(-1), folder=tmp_path)
+    missed = Memorization("digits_cnn").evaluate(measured)
+    assert missed.values["copies/digits_cnn"] < 0.3 and "mirrored" not in missed.protocol
+    dataset.flip = True  # by default as the data set's
+    found = Memorization("digits_cnn").evaluate(measured)
+    assert found.values["copies/digits_cnn"] == 1 and found.protocol["mirrored"] is True
+    assert Memorization("digits_cnn", mirrored=False).evaluate(measured).values == missed.values
+    dataset.flip = False
+    asked = Memorization("digits_cnn", mirrored=True).evaluate(measured)
+    assert asked.values == found.values and asked.protocol == found.protocol
+    with Image.open(found.pictures[0]) as opened:
+        pixels = np.asarray(opened)
+    height = (len(pixels) - 2) // 2
+    assert (pixels[2:height] == pixels[2 + height : 2 * height]).all(), "below each the training image as it was copied"
+
+
+def test_the_distance_is_to_the_nearer_of_an_image_and_its_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In features of one's own making: what is found in the mirror image of number n stands in a table of its own."""
+    reals, fakes, held_out = gaussian(40, 3, 0), gaussian(30, 3, 1), gaussian(35, 3, 2)
+    measured = looked_up(monkeypatch, reals, fakes, held_out)
+    mirror = gaussian(40, 3, 4)
+    mirror[0] = reals[0]  # byte 0 is its own mirror image
+    table = torch.cat([reals, fakes, held_out])
+
+    def embed(_: object, numbers: Tensor) -> Tensor:
+        turned = numbers >= 256  # the byte of the number stands one column further to the right
+        return torch.where(turned[:, None], mirror[(numbers // 256).long() % 40], table[numbers.long() % 256]).float()
+
+    monkeypatch.setattr(Lookup, "embed", embed)
+    values = Memorization("lookup", mirrored=True).evaluate(measured).values
+    both = torch.cat([reals, mirror]).float().double()
+    of_fakes, of_new = (torch.cdist(x.float().double(), both).amin(1) for x in (fakes, held_out))
+    expected = stats.mannwhitneyu(of_new.numpy(), of_fakes.numpy()).statistic / (30 * 35)
+    assert values["memorization/lookup"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_picture_has_each_copy_over_its_original(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from playing import Game, recipe
 
+from gantrick.gan import preflight
 from gantrick.trick.pacgan import Pacgan
 from gantrick.types import ConfigError
 
@@ -31,7 +32,7 @@ def test_which_samples_make_a_pack(memory: Any) -> None:
 )
 def test_only_the_first_layer_changes(model: dict[str, Any], size: int) -> None:
     plain = dict(Game(recipe("hinge", model={**model, "d_norm": "none"})).gan.discriminator.named_parameters())
-    game = Game(recipe("hinge", trick={"pacgan": {"size": size}}, model={**model, "d_norm": "none"}))
+    game = Game(recipe("hinge", trick={"pacgan": {"size": size}}, model={**model, "d_norm": "none"}, batch_size=6))
     for name, parameter in game.gan.discriminator.named_parameters():
         if parameter.shape != plain[name].shape:
             assert parameter.shape[1] == size * plain[name].shape[1] and "0." in name
@@ -43,7 +44,7 @@ def test_only_the_first_layer_changes(model: dict[str, Any], size: int) -> None:
 def test_a_penalty_is_over_all_images_of_a_pack() -> None:
     """R1 and R2: E over packs of the squared gradient in all its images; GP and DRAGAN: its length."""
     regularizers = {"r1": {"weight": 2.0}, "r2": {"weight": 2.0}, "gp": {"weight": 1.0}}
-    game = Game(recipe("wgan", regularizers, {"pacgan": {"size": 3}}, NO_NORM))
+    game = Game(recipe("wgan", regularizers, {"pacgan": {"size": 3}}, NO_NORM, batch_size=6))
     asked: list[torch.Tensor] = []
     handle = game.gan.discriminator.register_forward_pre_hook(lambda _, args: asked.append(args[0].detach()))
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
@@ -76,6 +77,26 @@ def test_noise_comes_before_and_packs_of_points() -> None:
     from gantrick.recipe import check
 
     Game(check({**made, "dataset": ring, "model": {"name": "mlp", "d_width": 8}})).rounds(1)
+
+
+def test_a_run_whose_batches_do_not_fit_does_not_begin() -> None:
+    def faults(size: int, **settings: int) -> tuple[str, ...]:
+        made = recipe("hinge", trick={"pacgan": {"size": size}}, **settings)
+        with pytest.raises(ConfigError) as refused:
+            preflight(made)
+        return refused.value.faults
+
+    assert faults(3, batch_size=64, generator_batch_size=7) == (
+        "batch_size: 64 is not a multiple of 3, and trick.pacgan takes samples 3 at a time; choose one that is",
+        "generator_batch_size: 7 is not a multiple of 3, and trick.pacgan takes samples 3 at a time; choose one that is",
+    )
+    preflight(recipe("hinge", trick={"pacgan": {"size": 3}}, batch_size=66))
+    (fault,) = faults(4, batch_size=60, devices=2, device="cpu")  # 30 each: 7 packs and a half
+    assert fault == (
+        "batch_size: 60 is not a multiple of 8, and trick.pacgan takes samples 4 at a time for each of 2 processes; "
+        "choose one that is"
+    )
+    preflight(recipe("hinge", trick={"pacgan": {"size": 4}}, batch_size=64, devices=2, device="cpu"))
 
 
 def test_a_batch_that_does_not_fit() -> None:
