@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+import torch
 
 from gantrick.stages import Component
 from gantrick.types import Count, Paper, Verdict, Whole
@@ -41,7 +42,8 @@ class MedianStopping(Component):
         curves = row.get("peers")  # there after an evaluation
         if curves is None or row["peers/step"] < self.warmup or len(curves) < self.peers:
             return None
-        median = statistics.median([statistics.fmean(curve) for curve in curves])
+        means = torch.tensor([sum(curve) / len(curve) for curve in curves], dtype=torch.float64)
+        median = float(means.quantile(0.5))  # of an even number the middle of both
         best, lower = row["best"], row["lower_is_better"]
         if best <= median if lower else best >= median:
             return None
