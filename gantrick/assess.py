@@ -14,36 +14,37 @@ from typing import Any
 
 import yaml
 
-from gantrick import config, parallel, registry
+from gantrick import config, mixture, parallel, registry
 from gantrick.analysis.compare import jobs_of, published_of
-from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Reals, Taken, modes_of, take
+from gantrick.evaluation import Judging, JudgingByMode, JudgingMixture, Taken, modes_of, take
+from gantrick.feed import Reals
 from gantrick.gan import unfit
+from gantrick.mixture import Part
 from gantrick.protocol import protocol
-from gantrick.recipe import Part, Recipe, recorded
-from gantrick.sampling import Trained, Weights, load, stand
+from gantrick.recipe import Part as RecipePart
+from gantrick.recipe import Recipe, recorded
+from gantrick.sampling import Trained, Weights, load
 from gantrick.tracking.folder import RunFolder
 from gantrick.types import ConfigError, Metric
 
 FOLDER = "evaluations"  # of a run: figures.jsonl and pictures
 KEYS = ("metric", "checkpoint", "protocol", "weights", "mixture", "truncation", "standing_statistics", "seed", "device")
-STANDING_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be judged and how. shares: the runs together, in these shares; None: each by itself.
+    """What is to be judged and how: each part by itself, whether it is a run or a mixture.
 
-    truncations: each |z_j| ≤ t in turn; None draws as the run does. standing: batches for standing statistics, 0: none.
+    by_mode: of mixtures each mode of the data is drawn from the member that finds it most often. truncations: each
+    |z_j| ≤ t in turn; None draws as the run does. standing: batches for standing statistics, 0: none.
     """
 
-    runs: tuple[Path, ...]
+    parts: tuple[Part, ...]
     metric: str | None = None  # as on a command line: "[fid,kid]"; None: the run's own
     options: Mapping[str, Any] = field(default_factory=dict)  # "metric.fid.samples": 1000
-    checkpoints: tuple[str, ...] = ("best", "last")
     protocol: str = "field"
     weights: Weights | None = None
-    shares: tuple[float, ...] | None = None
-    by_mode: bool = False  # of a mixture: each mode of the data is drawn from the part that finds it most often
+    by_mode: bool = False
     truncations: tuple[float | None, ...] = (None,)
     standing: int = 0
     seed: int | None = None
@@ -81,7 +82,7 @@ def request(words: Sequence[str]) -> Request:
         key, sign, text = word.partition("=")
         if not sign or Path(os.path.expanduser(word)).is_dir():
             folder = Path(os.path.expanduser(word))
-            runs += jobs_of(folder) or [folder]
+            runs += [folder] if mixture.is_mixture(folder) else jobs_of(folder) or [folder]
         elif key.startswith("metric."):
             options[key] = _value(key, text, faults)
         elif key in KEYS:
@@ -89,20 +90,14 @@ def request(words: Sequence[str]) -> Request:
         else:
             faults.append(registry.unknown("eval", f"there is no key {key}", key, KEYS))
     for run in runs:
-        if not (run / "config.yaml").is_file():
+        if not (run / "config.yaml").is_file() and not mixture.is_mixture(run):
             faults.append(f"{run}: not a run folder, it has no config.yaml; name a folder under runs/")
     if not runs:
         faults.append("eval: names no run; give one or more run folders")
     made: dict[str, Any] = {}
     if "metric" in given:
         made["metric"] = given["metric"] if given["metric"].startswith("[") else f"[{given['metric']}]"
-    if "checkpoint" in given:
-        made["checkpoints"] = tuple(given["checkpoint"].strip("[]").split(","))
-        faults += [
-            f"checkpoint: must be best, last, all or a step, not {which!r}"
-            for which in made["checkpoints"]
-            if which not in ("best", "last", "all") and not which.isdecimal()
-        ]
+    asked = mixture.check_checkpoints(given["checkpoint"], faults) if "checkpoint" in given else None
     if "protocol" in given:
         try:
             protocol(given["protocol"])
@@ -123,13 +118,16 @@ def request(words: Sequence[str]) -> Request:
                 made[name] = int(given[key])
     if "device" in given:
         made["device"] = given["device"]
-    if "mixture" in given:
+    parts: list[Part] = []
+    if not faults:
+        parts = mixture.parts_of(runs, asked, ("best",) if "mixture" in given else ("best", "last"))
+    if "mixture" in given and (parts or not runs):
         made["by_mode"] = given["mixture"] == "by_mode"
-        made["shares"] = _shares(given["mixture"], len(runs) * len(made.get("checkpoints", ("best",))), faults)
-        made.setdefault("checkpoints", ("best",))
+        shares = mixture.shares_of(given["mixture"], len(parts), faults)
+        parts = parts if faults else [mixture.together(parts, shares)]
     if faults:
         raise ConfigError(*faults)
-    return Request(tuple(runs), options=options, **made)
+    return Request(tuple(parts), options=options, **made)
 
 
 def _value(key: str, text: str, faults: list[str]) -> Any:
@@ -153,18 +151,6 @@ def _threshold(text: str, faults: list[str]) -> float | None:
     return value
 
 
-def _shares(text: str, count: int, faults: list[str]) -> tuple[float, ...]:
-    if text in ("uniform", "by_mode"):
-        return (1.0,) * count
-    try:
-        shares = tuple(float(word) for word in text.strip("[]").split(","))
-    except ValueError:
-        shares = ()
-    if len(shares) != count or any(not 0 <= share < math.inf for share in shares) or not sum(shares):
-        faults.append(f"mixture: must be uniform, by_mode, or {count} shares at least 0 like 0.7,0.3, not {text!r}")
-    return shares
-
-
 # --- the figures -----------------------------------------------------------------------------------------------------
 
 
@@ -183,73 +169,54 @@ class Assessor:
 
     def __iter__(self) -> Iterator[Assessed]:
         """One after another, each as soon as it is there. Raises GantrickError where there is nothing to judge."""
-        opened = [(run, which) for run in self.asked.runs for which in self._checkpoints(run)]
-        if self.asked.shares is not None:
-            yield from self._together(opened)
-            return
-        for run, which in opened:
+        for part in self.asked.parts:
             for threshold in self.asked.truncations:
-                trained = self._open(run, which, threshold)
-                judging = self._judging(trained, threshold)
-                taken = take(self._metrics_of(trained, judging), judging)
-                others = published_of(trained.recipe.resolved)
-                others = {name: entry for name, entry in others.items() if entry["metric"] in taken.figures}
-                found = Assessed((run,), which, trained.step, threshold, taken, others)
-                self._record(found)
+                found = self._judged(part, threshold)
+                if part.folder is not None:
+                    self._record(found)
                 yield found
 
-    def _together(self, opened: Sequence[tuple[Path, str]]) -> Iterator[Assessed]:
-        shares = self.asked.shares or ()
-        for threshold in self.asked.truncations:
-            parts = [self._open(run, which, threshold) for run, which in opened]
-            first = parts[0]
-            unlike = [
-                part.path for part in parts if part.recipe.resolved["dataset"] != first.recipe.resolved["dataset"]
-            ]
-            if unlike:
-                raise ConfigError(f"mixture: {unlike[0]} is of other data than {first.path}; mix runs of one data set")
-            base = self._judging(first, threshold)
-            judging = JudgingMixture(**{**vars(base), "folder": None}, gans=[part.gan for part in parts], shares=shares)
-            told: object = [round(share / sum(shares), 6) for share in shares]
+    def _judged(self, part: Part, threshold: float | None) -> Assessed:
+        opened = [self._open(member.run, member.checkpoint, threshold) for member in part.members]
+        first = opened[0]
+        judging = self._judging(first, part.folder)
+        for one in opened:  # of one data set, which is read once
+            one.gan.reals = judging.reals
+        if part.mixture:
+            together = mixture.Mixture(part.members, opened)
+            named = mixture.told(part.members, opened, self.asked.weights)
+            how = {"by_mode": True} if self.asked.by_mode else {}
+            ways = {**judging.ways, "mixture": named, **how}
+            gans = [one.gan for one in opened]
+            judging = JudgingMixture(**{**vars(judging), "ways": ways}, gans=gans, shares=together.shares)
+            judging.step = max(one.step for one in opened)
             if self.asked.by_mode:
                 mode_of, modes = modes_of(judging.dataset, first.recipe.resolved.get("extractor"))
-                judging, told = JudgingByMode(**vars(judging), mode_of=mode_of, modes=modes), "by mode"
-            taken = take(self._metrics_of(first, judging), judging)
-            for protocol_ in taken.protocols.values():
-                protocol_["mixture"] = told
-            names = tuple(dict.fromkeys(run for run, _ in opened))
-            yield Assessed(names, "mixture", max(part.step for part in parts), threshold, taken)
-
-    def _checkpoints(self, run: Path) -> list[str]:
-        """Those asked for; best and last are one where they are of the same step."""
-        kept, chosen = run / "checkpoints", list[str]()
-        for which in self.asked.checkpoints:
-            if which == "all":
-                chosen += [str(int(f.stem)) for f in sorted(kept.glob("*.pt")) if f.stem.isdigit()]
-            elif which != "best" or (kept / "best.pt").is_file() or "last" not in self.asked.checkpoints:
-                chosen.append(which)
-        if not chosen:
-            raise ConfigError(f"{run}: keeps no checkpoints by step; train with keep_every, or choose best or last")
-        return list(dict.fromkeys(chosen))
+                judging = JudgingByMode(**vars(judging), mode_of=mode_of, modes=modes)
+        taken = take(self._metrics_of(first, judging), judging)
+        names = (part.folder,) if part.folder else tuple(dict.fromkeys(member.run for member in part.members))
+        others = {} if part.mixture else published_of(first.recipe.resolved)
+        others = {name: entry for name, entry in others.items() if entry["metric"] in taken.figures}
+        return Assessed(names, part.checkpoint, judging.step, threshold, taken, others)
 
     def _open(self, run: Path, which: str, threshold: float | None) -> Trained:
         trained = load(run, which, self.asked.device)
         if threshold is not None:
             trained.truncate(threshold)
         if self.asked.standing:
-            stand(trained.gan, self.asked.standing, STANDING_BATCH, self._seed(trained.recipe), self.asked.weights)
+            trained.stand(self.asked.standing)
         return trained
 
     def _seed(self, recipe: Recipe) -> int:
         return recipe.settings.seed if self.asked.seed is None else self.asked.seed
 
-    def _judging(self, trained: Trained, threshold: float | None = None) -> Judging:
+    def _judging(self, trained: Trained, folder: Path | None = None) -> Judging:
         recipe = trained.recipe
         key = json.dumps(recipe.resolved["dataset"], sort_keys=True, default=str)
         if key not in self._data:
-            self._data[key] = Reals(trained.gan.assembly.dataset), {}
-        reals, cache = self._data[key]
-        pictures: Path | None = trained.path / FOLDER if parallel.writes() else None
+            self._data[key] = trained.gan.reals, {}
+        trained.gan.reals, cache = self._data[key]
+        pictures = folder / FOLDER if folder is not None and parallel.writes() else None
         if pictures is not None:
             try:
                 pictures.mkdir(exist_ok=True)
@@ -257,26 +224,17 @@ class Assessor:
                 pictures = None
         return Judging(
             trained.gan,
-            reals,
+            trained.gan.reals,
             self._seed(recipe),
             trained.step,
             pictures,
             self.asked.weights,
             recipe.settings.eval_samples if self.asked.protocol == "training" else None,
-            ways=self._ways(threshold),
+            ways=trained.ways,
             cache=cache,
             beat=self.beat,
             tell=self.tell,
         )
-
-    def _ways(self, threshold: float | None) -> dict[str, Any]:
-        """How the request changes the drawing, named as the parts of a run are: it belongs to a figure's protocol."""
-        ways: dict[str, Any] = {}
-        if threshold is not None:
-            ways["truncate"] = {"trick.truncation": {"threshold": threshold, "how": "resample"}}
-        if self.asked.standing:
-            ways["standing_statistics"] = self.asked.standing
-        return ways
 
     def _metrics_of(self, trained: Trained, judging: Judging) -> dict[str, Metric]:
         """The metrics asked for, ready. Raises ConfigError where one does not fit the data, or cannot be had."""
@@ -316,7 +274,7 @@ class Assessor:
             metric.prepare()
         return made
 
-    def _metric(self, part: Part) -> Metric:
+    def _metric(self, part: RecipePart) -> Metric:
         key = json.dumps([part.key, part.name, dict(part.options)], sort_keys=True, default=str)
         if key not in self._metrics:
             self._metrics[key] = part.create()

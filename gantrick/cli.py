@@ -44,6 +44,40 @@ def train(words: list[str]) -> int:
     return 1 if failures else 0
 
 
+def adagan(words: list[str]) -> int:
+    """train a mixture of GANs, each on what those before it lack: gantrick adagan components=5 dataset=grid"""
+    if {"-h", "--help"} & {*words}:
+        print(ADAGAN)
+        return 0
+    import shlex
+
+    from gantrick.adagan import begin, go_on, split
+
+    command = shlex.join(["gantrick", "adagan", *words])
+    own, rest = split(words)
+    if "resume" in own:
+        return go_on(Path(own.pop("resume")).expanduser(), own, rest, command)
+    recipe, folder = _composed("adagan", rest)
+    if not any(word.startswith("hydra.run.dir=") for word in rest):
+        folder = folder.with_name(f"adagan-{folder.name}")
+    return begin(folder, recipe, own, command)
+
+
+ADAGAN = """usage: gantrick adagan [components=N] [key=value] …
+       gantrick adagan resume=FOLDER [components=N]
+
+Trains GANs one after another, each on data reweighted to what the mixture of those before it lacks (AdaGAN, arXiv
+1701.02386). It leaves a folder that gantrick sample and gantrick eval take as one generator; each component is an
+ordinary run folder in it. A command that was stopped goes on by resume=FOLDER, also to more components.
+
+keys, beside those of gantrick train:
+  components=5            how many
+  beta=uniform            the share of each new one: uniform is 1/t for the t-th, so that all have the same in the end;
+                          or a number between 0 and 1
+  classifier_epochs=5     passes over the data in which a classifier learns to tell them from the mixture
+  classifier_lr=1e-3      its learning rate, which falls to 0"""
+
+
 def plan(words: list[str]) -> int:
     """show, stage by stage, what a run with these overrides would do, without running it"""
     recipe = _recipe("plan", words)
@@ -85,7 +119,7 @@ def sample(words: list[str]) -> int:
     """draw images from trained runs: gantrick sample RUN --n 64 --grid samples.png"""
     parser = _Parser("gantrick sample", description="Draws samples from a trained run, or from several as a mixture.")
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders; of several, each sample is from one of them"
+        "runs", nargs="+", metavar="RUN", help="run folders and mixtures; of several, each sample is from one of them"
     )
     add, default = parser.add_argument, "(default %(default)s)"
     add("--n", type=_count, help="how many samples, or pictures to reconstruct (default 64), or rows (default 8)")
@@ -93,7 +127,20 @@ def sample(words: list[str]) -> int:
     add("--grid", type=Path, metavar="PNG", help="a picture of all samples (default: samples.png, where nothing else)")
     add("--npz", type=Path, help="the array `samples`, uint8 (N, C, H, W) or points (N, D)")
     add("--folder", type=Path, help="a folder with one PNG for each sample")
-    add("--checkpoint", default="best", help="of the run: best, last or a step (default: best)")
+    add(
+        "--checkpoint",
+        "--checkpoints",
+        metavar="WHICH",
+        help="best, last, a step, several as a mixture (1000,2000), "
+        "or all that stay under their steps (default: best; of a mixture those that it names)",
+    )
+    add(
+        "--mixture",
+        metavar="SHARES",
+        default="uniform",
+        help="how often each of several is drawn from: uniform, shares "
+        "like 0.7,0.3, or by_mode: each mode or class from the one that finds it most often (default: uniform)",
+    )
     add("--weights", choices=("ema", "raw"), help="averaged weights or those in training (default: averaged if kept)")
     add("--truncation", type=_positive, metavar="T", help="draw from latents with |z| at most T")
     add("--standing-statistics", type=_count, metavar="N", help="batch norms take the mean of N batches")
@@ -122,43 +169,53 @@ def sample(words: list[str]) -> int:
         if path is not None and path.suffix != suffix:
             raise Refused(f"--{flag} {path}: must end in {suffix}")
     _has_place(arguments.grid, arguments.npz, arguments.folder)
-    if arguments.checkpoint not in ("best", "last") and not arguments.checkpoint.isdecimal():
-        raise Refused(f"--checkpoint {arguments.checkpoint}: must be best, last or the number of a step")
-    if arguments.label is not None and len(arguments.runs) > 1:
-        raise Refused("--label: is asked of one run; name one")
-    if (arguments.interpolate or pictures_alone) and len(arguments.runs) > 1:
-        raise Refused(f"{pictures_alone or '--interpolate'}: is of one generator's latents; name one run")
-    from gantrick import sampling
+    from gantrick import mixture
     from gantrick.feed import to_uint8
     from gantrick.tracking.grid import save_each, save_grid, save_pairs
+    from gantrick.types import ConfigError
 
-    runs = [sampling.load(run, arguments.checkpoint) for run in arguments.runs]
-    for run in runs:
+    faults: list[str] = []
+    asked = mixture.check_checkpoints(arguments.checkpoint, faults) if arguments.checkpoint else None
+    parts = mixture.parts_of([Path(run).expanduser() for run in arguments.runs], asked, ("best",)) if not faults else []
+    shares = mixture.shares_of(arguments.mixture, len(parts), faults) if parts else ()
+    if faults:
+        raise ConfigError(*(f"--{fault}" for fault in faults))
+    whole = mixture.open_members(mixture.together(parts, shares).members)
+    by_mode, several = arguments.mixture == "by_mode", len(whole.members) > 1
+    if arguments.label is not None and by_mode:
+        raise Refused("--label: by_mode draws every class; leave one of the two out")
+    if (arguments.interpolate or pictures_alone) and several:
+        flag = pictures_alone or "--interpolate"
+        raise Refused(f"{flag}: is of one generator's latents; name one run and one checkpoint")
+    for run in whole.trained:
         if arguments.truncation is not None:
             run.truncate(arguments.truncation)
         if arguments.standing_statistics:
-            sampling.stand(run.gan, arguments.standing_statistics, 64, arguments.seed, arguments.weights)
+            run.stand(arguments.standing_statistics)
+    first = whole.trained[0]
     columns, count = None, arguments.n or (8 if arguments.traverse or arguments.interpolate else 64)
     if arguments.traverse:
-        found = runs[0].traverse(count, arguments.seed, arguments.weights, arguments.label, arguments.entry or ())
+        found = first.traverse(count, arguments.seed, arguments.weights, arguments.label, arguments.entry or ())
         for name, images in found.items():
             path = arguments.grid.with_stem(f"{arguments.grid.stem}-{name}") if len(found) > 1 else arguments.grid
             save_grid(to_uint8(images), path, columns=len(images) // count, block=1)
             print(path)
         return 0
     if arguments.reconstruct:
-        originals = runs[0].pictures(arguments.reconstruct, count, "--reconstruct")
-        made = to_uint8(runs[0].reconstruct(originals, arguments.weights, arguments.label))
+        originals = first.pictures(arguments.reconstruct, count, "--reconstruct")
+        made = to_uint8(first.reconstruct(originals, arguments.weights, arguments.label))
         save_pairs(originals, made, arguments.grid)
         print(arguments.grid)
         return 0
     if arguments.interpolate:
         columns = 8
-        samples = runs[0].interpolate(count, columns, arguments.seed, arguments.weights, arguments.label)
-    elif len(runs) == 1:
-        samples = runs[0].sample(count, arguments.seed, arguments.weights, arguments.label)
+        samples = first.interpolate(count, columns, arguments.seed, arguments.weights, arguments.label)
+    elif by_mode:
+        samples = whole.sample_by_mode(count, arguments.seed, arguments.weights)
+    elif several:
+        samples = whole.sample(count, arguments.seed, arguments.weights, arguments.label)
     else:
-        samples = sampling.mixed(runs, count, arguments.seed, arguments.weights)
+        samples = first.sample(count, arguments.seed, arguments.weights, arguments.label)
     samples = to_uint8(samples)
     points = samples.ndim == 2
     if points and (arguments.folder or (arguments.grid and samples.shape[1] != 2)):
@@ -235,6 +292,7 @@ EVAL_KEYS = """keys:
   weights=ema                 ema or raw (default: averaged weights where the run keeps them)
   mixture=uniform             all named runs and checkpoints as one mixture; shares as in mixture=0.7,0.3;
                               by_mode: each mode or class from the one that finds it most often
+                              (a folder of gantrick adagan is a mixture of its own)
   truncation=0.5,1,none       latents with |z| at most so much, one after another
   standing_statistics=16      batch norms of the generator take the mean of so many batches
   seed=0  device=auto         of the latents (default: the run's); where it is computed"""
@@ -268,9 +326,11 @@ def compare(words: list[str]) -> int:
     parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=what)
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves, samples and configs too")
     arguments = parser.parse_intermixed_args(words)
-    _has_place(arguments.csv, arguments.json, arguments.latex)
+    _has_place(arguments.csv, arguments.json, arguments.latex, arguments.html)
     import json
+    from importlib.util import find_spec
 
     from gantrick.analysis import compare as side
 
@@ -278,10 +338,17 @@ def compare(words: list[str]) -> int:
         raise Refused("name run folders, or a W&B project by --wandb ENTITY/PROJECT: one of the two")
     if arguments.filter and not arguments.wandb:
         raise Refused("--filter: chooses among the runs of a W&B project; name one by --wandb, or leave it out")
+    if arguments.html and arguments.wandb:
+        raise Refused("--html: its curves and samples are those of run folders; name these, or leave --wandb out")
+    if arguments.html and (missing := [name for name in ("plotly", "orjson", "jinja2") if find_spec(name) is None]):
+        raise Refused(f'--html: needs {" and ".join(missing)}; pip install "gantrick[report]"')
+    left_out: list[str] = []
 
     def tell(sentence: str) -> None:
+        left_out.append(sentence)
         _warn("compare", sentence)
 
+    folders = [path.expanduser() for path in arguments.runs]
     if arguments.wandb:
         from gantrick.tracking import wandb_api
 
@@ -290,21 +357,11 @@ def compare(words: list[str]) -> int:
         if not runs:
             raise Refused(f"--wandb {arguments.wandb}: no run of gantrick's is there; see its project and --filter")
     else:
-        runs = side.read([path.expanduser() for path in arguments.runs], tell)
+        runs = side.read(folders, tell)
     if not runs:
         raise Refused("none of these is a run; name run folders or a sweep under runs/")
     made = side.table(runs)
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for number, column in enumerate(made.columns):
-        numeric = number > made.columns.index("runs")
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in made.rows:
-        shown.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(shown)
+    _print_table(made.columns, made.rows, numbers_from=made.columns.index("runs") + 1)
     print(
         f"best and last: the mean over seeds ± its {side.CONFIDENCE:.0%} interval (Student's t)", *made.notes, sep="\n"
     )
@@ -314,7 +371,225 @@ def compare(words: list[str]) -> int:
         arguments.json.write_text(json.dumps(made.numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if arguments.latex:
         arguments.latex.write_text(side.as_latex(made), encoding="utf-8")
+    if arguments.html:
+        from gantrick.analysis import report
+
+        effects = [effect for folder in folders for effect in report.effects(folder, tell)]
+        arguments.html.write_text(report.page(runs, effects, left_out), encoding="utf-8", errors="replace")
     return 0
+
+
+def doctor(words: list[str]) -> int:
+    """say what ails a run, by what evidence, and what to try: gantrick doctor RUN"""
+    parser = _Parser(
+        "gantrick doctor",
+        description="Reads a run folder, of a running or failed run too, and names what it sees: with the figures that "
+        "say so, how sure that is, and overrides to try that compose with the run's own config.",
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
+    add("--json", action="store_true", help="a line of JSON for each run")
+    add("--plot", type=Path, metavar="PNG", help="the spectral norms of all layers through training, of one run")
+    add("--lipschitz", action="store_true", help="measure D's slope at the last checkpoint first (metric=lipschitz)")
+    arguments = parser.parse_args(words)
+    if arguments.plot is not None and arguments.plot.suffix != ".png":
+        raise Refused(f"--plot {arguments.plot}: must end in .png")
+    _has_place(arguments.plot)
+    from gantrick.analysis import doctor as ward
+    from gantrick.analysis.compare import jobs_of
+
+    runs = [job for path in arguments.runs for job in jobs_of(path.expanduser()) or [path.expanduser()]]
+    for run in runs:
+        if not ward.is_run(run):
+            raise Refused(f"{run}: not a run folder, it has no config.yaml; name a folder under runs/")
+    if arguments.plot is not None and len(runs) > 1:
+        raise Refused("--plot: is of one run; name one")
+    import json
+
+    for number, run in enumerate(runs):
+        slopes = _slopes(run) if arguments.lipschitz else []
+        report = ward.examine(run)
+        told = _told_of(report)
+        if arguments.json:
+            print(json.dumps({**told, "lipschitz": slopes}, allow_nan=False), flush=True)
+        else:
+            print("\n" * (number > 0) + "\n".join([ward.heading(report.run), *_lines_of(told, slopes)]), flush=True)
+        if arguments.plot is not None and not ward.draw_norms(report.run, arguments.plot):
+            raise Refused(f"--plot: {run} has no spectral norms; train with metric=[…,lipschitz]")
+    return 0
+
+
+def _slopes(run: Path) -> list[dict[str, Any]]:
+    """Both bounds of D's slope at the last checkpoint; what cannot be had is told."""
+    from gantrick import assess
+    from gantrick.types import GantrickError
+
+    try:
+        asked = assess.request([str(run), "metric=lipschitz", "metric.lipschitz.norms=operator", "checkpoint=last"])
+        found = list(assess.Assessor(asked, tell=lambda sentence: _warn("doctor", sentence)))
+    except GantrickError as error:
+        for fault in getattr(error, "faults", None) or [str(error)]:
+            _warn("doctor", f"--lipschitz: {fault}")
+        return []
+    return [{"checkpoint": each.checkpoint, "step": each.step, **each.taken.figures} for each in found]
+
+
+def _told_of(report: Any) -> dict[str, Any]:
+    """A report as data, with what to try. What composes a config is imported where something was found."""
+    run, suggestions, command, trouble = report.run, dict[str, list[Any]](), "", ""
+    if report.findings:
+        from gantrick.analysis.remedies import Pharmacy
+
+        with Pharmacy(run) as pharmacy:
+            suggestions = {finding.name: pharmacy.suggest(finding) for finding in report.findings}
+            command, trouble = ("", pharmacy.trouble) if pharmacy.trouble else (pharmacy.command, "")
+    return {
+        "run": str(run.path),
+        "state": run.state,
+        "step": run.step,
+        "findings": [
+            {
+                "name": finding.name,
+                "title": finding.title,
+                "certainty": finding.certainty,
+                "evidence": list(finding.evidence),
+                "numbers": dict(finding.numbers),
+                "suggestions": [
+                    {"overrides": list(s.overrides), "why": s.why, "command": s.command}
+                    for s in suggestions.get(finding.name, ())
+                ],
+            }
+            for finding in report.findings
+        ],
+        "not_found": list(report.healthy),
+        "not_judged": [
+            {
+                "name": each.name,
+                "title": each.title,
+                "reason": each.reason,
+                "metrics": list(each.metrics),
+                "remedy": each.remedy,
+            }
+            for each in report.unjudged
+        ],
+        "notes": list(run.notes),
+        "command": command,
+        "no_suggestions": trouble,
+    }
+
+
+def _lines_of(told: dict[str, Any], slopes: list[dict[str, Any]]) -> Iterator[str]:
+    """What is said of a run below its heading."""
+    import shlex
+
+    yield from (f"  note: {note}" for note in told["notes"])
+    for slope in slopes:
+        if "lipschitz/lower" in slope:
+            most = f", at most {slope['lipschitz/upper']:.4g}" if "lipschitz/upper" in slope else ", no upper bound"
+            yield f"  D's slope at step {slope['step']:,}: at least {slope['lipschitz/lower']:.4g}{most}"
+    for number, finding in enumerate(told["findings"], 1):
+        yield f"\n{number}. {finding['title']} ({finding['certainty']})"
+        yield from (f"   {line}" for line in finding["evidence"])
+        for suggestion in finding["suggestions"]:
+            yield f"   try: {shlex.join(suggestion['overrides'])}  ({suggestion['why']})"
+    if told["findings"] and told["no_suggestions"]:
+        yield f"\nnothing is suggested: the run's config does not compose here: {told['no_suggestions']}"
+    elif told["command"]:
+        yield "\nthe run's own command, in which overrides to try take the place of what they change:"
+        yield f"   {told['command']}"
+    if told["not_found"]:
+        yield f"\nnot found: {', '.join(told['not_found'])}"
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in told["not_judged"]:
+        groups.setdefault((each["reason"], each["remedy"]), []).append(each["title"])
+    if groups:
+        yield "\nnot judged:"
+    for (reason, remedy), titles in groups.items():
+        yield f"   {', '.join(titles)}: {reason}" + (f"; {remedy}" if remedy else "")
+    if metrics := list(dict.fromkeys(name for each in told["not_judged"] for name in each["metrics"])):
+        yield f"   to see it: {shlex.join(['gantrick', 'eval', told['run'], 'metric=[' + ','.join(metrics) + ']'])}"
+
+
+def ablate(words: list[str]) -> int:
+    """ask what each part of a recipe is worth: gantrick ablate experiment=sngan_cifar10 seeds=5"""
+    if {"-h", "--help"} & {*words}:
+        print(ABLATE_USAGE)
+        return 0
+    from gantrick import config
+
+    arguments = config.parse([word for word in words if word != "--plan"])
+    if arguments.multirun or arguments.cfg or arguments.info or "WORLD_SIZE" in os.environ:
+        raise Refused("a study lists and starts its runs itself; leave -m, --cfg, --info and torchrun out")
+    given = config.flags_first(word for word in words if word != "--plan")
+    flags, overrides = given[: len(given) - len(arguments.overrides)], arguments.overrides
+    resumed = [word.partition("=")[2] for word in overrides if word.startswith("resume=")]
+    if resumed:
+        return _ablate(Path(resumed[0]).expanduser(), [w for w in overrides if not w.startswith("resume=")])
+    from gantrick.analysis import ablate as study
+    from gantrick.analysis.ablation_report import planned
+    from gantrick.tracking.console import Meanwhile
+
+    with config.composer_of(arguments) as composing:
+        made = study.plan(composing, study.request(overrides, flags))
+        with Meanwhile(what="arms timed") as shown:
+            made = study.timed(composing, made, shown.beat)
+    table, lines = planned(made)
+    _print_table(*table)
+    print(*lines, sep="\n", flush=True)
+    if "--plan" in words:
+        return 0
+    folder = Path(made.runs_dir).expanduser() / f"ablation-{config.stamp()}"
+    study.save(made, folder)
+    print(f"study    {folder}", flush=True)
+    return _ablate(folder, [])
+
+
+def _ablate(folder: Path, launcher: list[str]) -> int:
+    """Runs what is missing of a study, and reports. 1 where runs failed for reasons that are not theirs."""
+    from gantrick import config, train
+    from gantrick.analysis import ablate as study
+    from gantrick.analysis import ablation_report as say
+
+    made = study.load(folder)
+    for word in launcher:
+        if not config.key_of(word).startswith(("hydra/launcher", "hydra.launcher")):
+            raise Refused(f"{word}: cannot change when a study goes on; only hydra/launcher and its keys can")
+    jobs = study.to_do(made, folder)
+    try:
+        if jobs:
+            train.run_jobs(made.asked.flags, launcher or made.asked.launcher, jobs, folder.absolute())
+    except (SystemExit, KeyboardInterrupt):
+        _warn("ablate", f"the study is stopped; go on with: gantrick ablate resume={folder}")
+        raise
+    report = say.judge(made, folder)
+    say.write(report, folder)
+    _print_table(*say.summary(report))
+    print(*say.legend(report), f"report   {folder / say.REPORT}.md", sep="\n")
+    left = [*report.failed, *report.unfinished]
+    for arm, seed in left:
+        found = report.outcomes[arm, seed]
+        _complain("ablate", f"{made.place(arm, seed)}: {found.reason or f'ended while {found.state}'}")
+    if left:
+        _complain("ablate", f"{len(left)} runs are missing; try them again with: gantrick ablate resume={folder}")
+    return 1 if left else 0
+
+
+ABLATE_USAGE = """usage: gantrick ablate [key=value] … [--plan]
+       gantrick ablate resume=FOLDER
+
+Runs a recipe with and without each of its parts, the same seeds each, and says what each is worth. All words but these
+are gantrick train's (gantrick train --help), hydra/launcher=… among them. --plan shows the plan and runs nothing.
+
+  seeds=5                how many, from seed= on
+  mode=both              add (each part alone to the bare base), leave (each out of the full recipe), both
+  of=[ema,r1]            which parts (default: all regularizers and tricks of the recipe, and its loss); what the recipe
+                         lacks is put in. Also other losses and any override: of=wgan_gp,loss=hinge,optimizer.lr=1e-4
+  pairs=true             all pairs of parts too: are they worth more together than apart?
+  budget=steps           what all arms get the same of: steps, images (real ones taken), seconds (max_seconds=600 each)
+  alpha=0.05             the chance of any false verdict among those of a figure
+  metric=[fid,kid]       gantrick train's; the first decides
+
+Reported in FOLDER/report.md and report.json; every run is an ordinary run folder in it."""
 
 
 def bench(words: list[str]) -> int:
@@ -380,12 +655,15 @@ def fid(words: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
+    "adagan": adagan,
     "plan": plan,
     "list": list_,
     "cite": cite,
     "eval": eval_,
     "sample": sample,
     "compare": compare,
+    "doctor": doctor,
+    "ablate": ablate,
     "bench": bench,
     "fid": fid,
 }
@@ -447,7 +725,7 @@ def _told(command: str, error: Exception) -> tuple[Sequence[str], int]:
     if isinstance(error, Refused):
         return [str(error)], 2
     if types is not None and isinstance(error, types.GantrickError):
-        failed = command == "train" and not isinstance(error, types.ConfigError)
+        failed = command in ("train", "adagan", "ablate") and not isinstance(error, types.ConfigError)
         return getattr(error, "faults", None) or [str(error)], 1 if failed else 2
     if isinstance(error, OSError) and error.strerror:
         return [f"{error.filename or 'a file'}: {error.strerror}; choose a place that can be written to"], 1
@@ -467,6 +745,21 @@ def _suggest(word: str, known: Any) -> str:
 
 def _warn(command: str, sentence: str) -> None:
     print(f"gantrick {command}: warning: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None) -> None:
+    """A table on stdout; columns from `numbers_from` on are right-aligned."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        numeric = numbers_from is not None and number >= numbers_from
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False).print(shown)
 
 
 def _has_place(*paths: Path | None) -> None:
@@ -494,6 +787,11 @@ def _count(text: str) -> int:
 
 def _recipe(command: str, words: list[str]) -> Any:
     """The recipe that `gantrick train` would run with these words."""
+    return _composed(command, words)[0]
+
+
+def _composed(command: str, words: list[str]) -> tuple[Any, Path]:
+    """The same, and the folder that it would run in."""
     from gantrick import config
 
     arguments = config.parse(words)
@@ -506,7 +804,8 @@ def _recipe(command: str, words: list[str]) -> Any:
     from gantrick.recipe import check
 
     with config.composer_of(arguments) as composing:
-        return check(composing.resolved(arguments.overrides))
+        recipe = check(composing.resolved(arguments.overrides))
+        return recipe, Path(composing.config(arguments.overrides).hydra.run.dir)
 
 
 def _config_dir() -> Path:
@@ -543,7 +842,7 @@ def _shell_completion(words: list[str]) -> int:
         if typed[0] == "list":
             print(" ".join(sorted(folder.name for folder in _config_dir().iterdir() if folder.is_dir())))
             return 0
-        if typed[0] not in ("train", "plan", "cite", "bench"):
+        if typed[0] not in ("train", "adagan", "plan", "cite", "bench", "ablate"):
             return 0
         program, rest = line.split(maxsplit=1)
         os.environ["COMP_LINE"] = program + rest.removeprefix(typed[0])  # as Hydra knows it: no command in between

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,7 +27,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
@@ -86,6 +89,24 @@ def _times(a: float, b: float) -> float:
     return float(f"{a * b:.12g}")
 
 
+def _drawn(seed: int, name: str, how: str, *values: Any) -> Any:
+    """`${gantrick.drawn:${seed},lr,log,1e-5,1e-2}`: drawn at random, the same whenever seed and name are.
+
+    uniform: evenly from low to high. log: so in the logarithm. of: one of the values.
+    """
+    u = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") / 2**64
+    if how == "of" and values:
+        return values[int(u * len(values))]
+    if how in ("log", "uniform") and len(values) == 2:
+        low, high = map(float, values)
+        if how == "uniform":
+            return float(f"{low + u * (high - low):.6g}")
+        if 0 < low <= high:
+            return float(f"{low * (high / low) ** u:.6g}")
+    refuse(f"gantrick.drawn:{name}: is drawn `log` or `uniform` from low to high, or `of` some values; mend the file")
+
+
+OmegaConf.register_new_resolver("gantrick.drawn", _drawn, replace=True)
 OmegaConf.register_new_resolver("gantrick.id", _id, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("gantrick.searchpath", _search_path, replace=True)
 OmegaConf.register_new_resolver("gantrick.times", _times, replace=True)
@@ -145,6 +166,19 @@ def checked_before() -> Iterator[None]:
         yield
     finally:
         Sweeper.validate_batch_is_legal = before  # type: ignore[method-assign]
+
+
+@contextmanager
+def given_jobs(jobs: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Inside, Hydra's sweeper hands its launcher these jobs, a list of overrides each, and not a product of values."""
+    sweeper = Plugins.instance().class_name_to_class[f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"]
+    before = sweeper.__dict__["split_arguments"]
+    listed = staticmethod(lambda overrides, size: [[list(job) for job in jobs]])
+    sweeper.split_arguments = listed  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        sweeper.split_arguments = before  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -248,6 +282,10 @@ class Composer:
             config.hydra.runtime.output_dir = str(Path(config.runs_dir).resolve()) if "runs_dir" in config else ""
         HydraConfig.instance().set_config(config)
         return resolve(config)
+
+    def draws(self, overrides: Sequence[str]) -> bool:
+        """Whether values of this config are drawn by its seed."""
+        return "${gantrick.drawn:" in str(OmegaConf.to_container(self.config(overrides), resolve=False))
 
     def _compose(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
         config = self._hydra.compose_config(
@@ -454,6 +492,21 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     if faults:
         refuse(*faults)
     return plain
+
+
+def stamp() -> str:
+    """The name of a folder for many runs: the time, and an id that no other has."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{_id()}"
+
+
+def quoted(text: object) -> str:
+    """A value that Hydra's parser reads as this text, whatever is in it."""
+    return QuotedString(str(text), Quote.single).with_quotes()
+
+
+def key_of(word: str) -> str:
+    """What an override is about: `trick` of "+trick=[ema]" and "trick@_here_=ema"."""
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
 def job_name(overrides: Iterable[str]) -> str:

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gantrick import parallel
-from gantrick.dataset._reading import read
-from gantrick.feed import stream, to_float, to_uint8
+from gantrick.feed import Reals, stream, to_float, to_uint8
 from gantrick.gan import GAN
-from gantrick.sampling import Through, Weights, apart, draw, draw_by_mode, draw_mixture, evaluating, generator_of
-from gantrick.types import ConfigError, Dataset, Figures, GantrickError, Metric, Samples
+from gantrick.sampling import Through, Weights, apart, chosen_generator, draw, draw_by_mode, draw_mixture, evaluating
+from gantrick.types import CLASSES, ConfigError, Dataset, Figures, GantrickError, Metric, Networks
 
-DRAWING = ("calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
+DRAWING = ("settle", "calibrate", "truncate", "refine_latents", "accept")  # stages that change what is drawn
 
 
 def _nothing(*_: Any) -> None:
     pass
-
-
-class Reals:
-    """The splits of a data set, each read once."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-        self._samples: dict[str, Samples] = {}
-
-    def __call__(self, split: Literal["train", "test"] = "train") -> Samples:
-        if split not in self._samples:
-            self._samples[split] = read(self.dataset, split)
-        return self._samples[split]
 
 
 @dataclass
@@ -70,15 +57,15 @@ class Judging:
 
     @property
     def weights(self) -> str:
-        return generator_of(self.gan, self.drawn_by)[1]
+        return chosen_generator(self.gan, self.drawn_by)[1]
 
     @property
     def drawing(self) -> Mapping[str, Any]:
         """The generator's weights, and the components with their settings by stage of drawing, where there are any."""
         options = {part.label: dict(part.options) for part in self.gan.assembly.recipe.parts}
         found = {stage: {c.label: options.get(c.label, {}) for c in self.gan.stages[stage]} for stage in DRAWING}
-        acting = {stage: parts for stage, parts in found.items() if parts}
-        return {"generator": self.weights, **acting, **self.ways}
+        acting = {stage: {**parts, **self.ways.get(stage, {})} for stage, parts in found.items() if parts}
+        return {"generator": self.weights, **acting}
 
     def fakes(
         self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None
@@ -143,6 +130,40 @@ class Judging:
             found: Tensor = self.gan.discriminator(x, labels).scores @ self.gan.discriminator.score_weights
         return found
 
+    @property
+    def discriminators(self) -> Sequence[str]:
+        return ("raw",) if self.gan.averaged_discriminator is None else ("ema", "raw")
+
+    @torch.no_grad()
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        """(B, classes) of images as data, D in evaluation mode."""
+        tags, averaged = self.gan.assembly.tags, self.gan.averaged_discriminator
+        if "d.classes" not in tags:
+            raise GantrickError("D tells no classes of samples; leave the figure to runs with loss=semi_supervised")
+        if "d.batch_coupled" in tags:
+            raise GantrickError(
+                "what D says of one sample depends on the others in the batch, so there is no figure of its classes; "
+                "leave the trick that compares samples out"
+            )
+        network = averaged if weights == "ema" and averaged is not None else self.gan.discriminator
+        with evaluating(network):
+            found: Tensor = network(to_float(images.to(self.device))).extra[CLASSES]
+        return found
+
+    def networks(self) -> AbstractContextManager[Networks]:
+        return self._networks()
+
+    @contextmanager
+    def _networks(self) -> Iterator[Networks]:
+        pack = self.gan.stages.one("pack")
+
+        def see(samples: Tensor) -> Tensor:
+            images = to_float(samples.to(self.device))
+            return images if pack is None else pack(images)
+
+        with evaluating(self.gan.generator, self.gan.discriminator):
+            yield Networks(self.gan.generator, self.gan.discriminator, see, self.gan.assembly.tags)
+
 
 @dataclass
 class JudgingMixture(Judging):
@@ -156,6 +177,12 @@ class JudgingMixture(Judging):
 
     def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        raise GantrickError("a mixture of generators has no discriminator to ask; take the figure of each run")
+
+    def networks(self) -> AbstractContextManager[Networks]:
+        raise GantrickError("a mixture of generators has no networks of its own; take the figure of each run")
 
 
 @dataclass
@@ -197,11 +224,12 @@ def modes_of(dataset: Dataset, extractor: str | None) -> tuple[Callable[[Tensor]
 
 @dataclass
 class Taken:
-    """Figures by name, the protocol of each, and the pictures that were made."""
+    """Figures by name, the protocol of each, the pictures that were made, and details for a row."""
 
     figures: dict[str, float] = field(default_factory=dict)
     protocols: dict[str, Any] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
@@ -210,8 +238,6 @@ def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
     for key, metric in metrics.items():
         try:
             with apart(gan.device, stream(judging.seed, f"metric {key}")), parallel.together():
-                with parallel.alone():
-                    gan.stages.all("calibrate", gan.generator, gan.discriminator, judging.reals().images)
                 if judging.folder is not None:
                     judging.folder.mkdir(exist_ok=True)  # the run's own folder is not made anew
                 found: Figures = metric.evaluate(judging)
@@ -225,6 +251,7 @@ def take(metrics: Mapping[str, Metric], judging: Judging) -> Taken:
         taken.figures |= values
         taken.protocols |= dict.fromkeys(values, protocol)
         taken.pictures += found.pictures
+        taken.details |= found.details
     if taken.figures:  # the last bits decide which checkpoint is best
         taken.figures, taken.protocols = parallel.exchange((taken.figures, taken.protocols))[0]
     return taken

@@ -12,13 +12,14 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gantrick.types import Batch, GantrickError, Pictures, Samples
+from gantrick.dataset._reading import read
+from gantrick.types import Batch, Dataset, GantrickError, Pictures, Samples
 
 MOST_WORKERS = 8
 AHEAD = 2  # batches in work or waiting, per worker
@@ -29,6 +30,19 @@ def stream(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") >> 1
 
 
+class Reals:
+    """The splits of a data set, each read once."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self._samples: dict[str, Samples] = {}
+
+    def __call__(self, split: Literal["train", "test"] = "train") -> Samples:
+        if split not in self._samples:
+            self._samples[split] = read(self.dataset, split)
+        return self._samples[split]
+
+
 class Feed:
     """Batches of reals without replacement, epoch after epoch; a batch may span two epochs.
 
@@ -37,6 +51,9 @@ class Feed:
     batches are the same. Where the samples have weights w, each place of an epoch is an independent draw with
     probability w_i / Σ w. The order of an epoch follows from seed and epoch alone, so (epoch, position) is all the
     state there is.
+
+    flip: half of the images mirrored, by chance. shift: each moved by up to so many pixels down and to the right, or up
+    and to the left, by chance; what comes in at an edge is the image's own mirrored inside.
 
     `share` (r, n) is for process r of n: every `next(count)` moves on by the whole count, and gives the rows from
     r·count//n to (r+1)·count//n of it alone.
@@ -49,6 +66,7 @@ class Feed:
         seed: int,
         flip: bool = False,
         share: tuple[int, int] = (0, 1),
+        shift: int = 0,
     ):
         self.images = samples.images
         if isinstance(self.images, Tensor) and _fits(self.images, device):
@@ -56,13 +74,13 @@ class Feed:
         self.home = self.images.device if isinstance(self.images, Tensor) else torch.device("cpu")
         self.labels = None if samples.labels is None else samples.labels.to(self.home)
         self.samples = Samples(self.images, self.labels, samples.weights)  # for another feed, without another copy
-        self.device, self.seed, self.flip, self.share = device, seed, flip, share
+        self.device, self.seed, self.flip, self.share, self.shift = device, seed, flip, share, shift
         self.epoch, self.position = 0, 0
-        self._orders: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._orders: dict[int, tuple[Tensor, Tensor | None, Tensor | None]] = {}
         self._ahead: _Ahead | None = None
 
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        """The samples in the order of an epoch (N,), and which of them are flipped (N,)."""
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The samples in the order of an epoch (N,), which of them are flipped (N,), and by how much shifted (N, 2)."""
         if epoch not in self._orders:
             count, weights = len(self.images), self.samples.weights
             generator = torch.Generator().manual_seed(stream(self.seed, f"epoch {epoch}"))
@@ -73,25 +91,25 @@ class Feed:
                 drawn = torch.rand(count, generator=generator, dtype=torch.float64)
                 order = torch.searchsorted(reach / reach[-1], drawn, right=True)
             flips = (torch.rand(count, generator=generator) < 0.5).to(self.home) if self.flip else None
+            most = self.shift
+            moves = torch.randint(-most, most + 1, (count, 2), generator=generator).to(self.home) if most else None
             for old in [e for e in self._orders if not self.epoch <= e <= self.epoch + 1]:
                 del self._orders[old]
-            self._orders[epoch] = order.to(self.home), flips
+            self._orders[epoch] = order.to(self.home), flips, moves
         return self._orders[epoch]
 
-    def _at(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """The samples from place `start` to `stop` of the endless row of epochs, and which of them are flipped."""
+    def _at(self, start: int, stop: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What `_order` says of place `start` to `stop` of the endless row of epochs."""
         size = len(self.images)
-        chosen: list[Tensor] = []
-        flips: list[Tensor] = []
-        while start < stop or not chosen:
+        parts: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
+        while start < stop or not parts:
             epoch, first = divmod(start, size)
-            order, flipped = self._order(epoch)
             part = slice(first, first + stop - start)
-            chosen.append(order[part])
-            if flipped is not None:
-                flips.append(flipped[part])
-            start += max(len(chosen[-1]), 1)
-        return torch.cat(chosen) if len(chosen) > 1 else chosen[0], torch.cat(flips) if flips else None
+            order, flips, moves = self._order(epoch)
+            parts.append((order[part], None if flips is None else flips[part], None if moves is None else moves[part]))
+            start += max(len(parts[-1][0]), 1)
+        chosen, flipped, moved = ([x for x in column if x is not None] for column in zip(*parts, strict=True))
+        return torch.cat(chosen), torch.cat(flipped) if flipped else None, torch.cat(moved) if moved else None
 
     def next(self, count: int) -> Batch:
         """The next `count` samples, or this process's share of them. Raises GantrickError where one cannot be read."""
@@ -100,7 +118,7 @@ class Feed:
         end = begin + count
         self.epoch, self.position = (end - 1) // size, (end - 1) % size + 1  # at its end, not at the start of the next
         start, stop = begin + rank * count // processes, begin + (rank + 1) * count // processes
-        index, flips = self._at(start, stop)
+        index, flips, moves = self._at(start, stop)
         if isinstance(self.images, Tensor):
             found = self.images[index]
         else:
@@ -110,6 +128,8 @@ class Feed:
         found = found.to(self.device, non_blocking=True)
         if flips is not None:  # before there are four bytes to move for each
             found = torch.where(flips.to(self.device)[:, None, None, None], found.flip(-1), found)
+        if moves is not None:
+            found = _moved(found, moves.to(self.device))
         return Batch(to_float(found), None if self.labels is None else self.labels[index].to(self.device))
 
     def peek(self, count: int) -> Batch:
@@ -300,6 +320,17 @@ def _fits(images: Tensor, device: torch.device) -> bool:
     if device.type != "cuda" or images.device == device:
         return True
     return images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
+
+
+def _moved(images: Tensor, moves: Tensor) -> Tensor:
+    """Each image (B, C, H, W) moved by its own (down, right), (B, 2); beyond an edge it is mirrored at it."""
+    for dim, by in ((2, moves[:, 0]), (3, moves[:, 1])):
+        size = images.shape[dim]
+        place = (torch.arange(size, device=images.device) - by[:, None]).abs()  # (B, size)
+        place = (size - 1) - ((size - 1) - place).abs()
+        shape = (len(images), 1, size, 1) if dim == 2 else (len(images), 1, 1, size)
+        images = images.gather(dim, place.view(shape).expand_as(images))
+    return images
 
 
 def to_float(images: Tensor) -> Tensor:

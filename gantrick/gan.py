@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from gantrick import machine, parallel, registry, transfer
+from gantrick.feed import Reals
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe, Settings
-from gantrick.stages import STAGES, TAGS, Arrangement, Component, Law, refusals
+from gantrick.stages import STAGES, Arrangement, Component, Law, lacking, refusals
 from gantrick.types import (
+    Batch,
     ConfigError,
     Dataset,
     DataShape,
@@ -26,6 +28,7 @@ from gantrick.types import (
     Model,
     NetworkSpec,
     Player,
+    Stream,
 )
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
@@ -42,6 +45,9 @@ class Network(nn.Module):
     dtype: torch.dtype | None = None
     memory_format: torch.memory_format | None = None  # of images at its door; None: as they come
     compiled: Callable[..., Any] | None = None  # the body's forward
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "compiled": None}  # what was compiled is of this network, not of a copy
 
     def autocast(self, device: torch.device) -> Any:
         active = self.training and self.dtype is not None
@@ -86,8 +92,8 @@ class Discriminator(Network):
         for factory in spec.necks:
             self.necks.append(factory(features))
             features = int(self.necks[-1].features)  # type: ignore[arg-type]
-        self.energy = spec.energy
-        self.head = nn.Identity() if spec.energy else spec.head(features, spec.direction)
+        self.energy, self.score = spec.energy, spec.score
+        self.head = nn.Identity() if spec.energy or spec.score else spec.head(features, spec.direction)
         self.heads = nn.ModuleDict({name: factory(features) for name, factory in sorted(spec.d_heads.items())})
         self.register_buffer("score_weights", torch.tensor(spec.score_weights), persistent=False)
 
@@ -102,6 +108,8 @@ class Discriminator(Network):
         for neck in self.necks:
             features = neck(features, labels)
         extra = {name: head(features) for name, head in self.heads.items()}
+        if self.score is not None:
+            return DiscriminatorOutput(self.score(extra), features, extra)
         if self.energy is None:
             return DiscriminatorOutput(self.head(features, labels), features, extra)
         extra["reconstruction"] = seen[1].float()
@@ -124,6 +132,12 @@ class Assembly:
     def tags(self) -> frozenset[str]:
         return frozenset(self.facts).union(*(c.provides for c in self.stages.components.values()))
 
+    @property
+    def streams(self) -> dict[str, tuple[str, Stream]]:
+        """The extra batches that components ask for, by name: by whom, and what they are."""
+        asking = self.stages["streams"]
+        return {name: (c.label, found) for c in asking for name, found in c.streams().items()}  # type: ignore[operator]
+
 
 def _norms(model: Model, components: Mapping[str, Component]) -> tuple[str, str, list[str]]:
     """What `auto` means here for G and D, and a line for the plan on each choice that was made."""
@@ -139,6 +153,12 @@ def _norms(model: Model, components: Mapping[str, Component]) -> tuple[str, str,
         why = f"no batch statistics with {', '.join(against)}" if d_norm != d else "the architecture's"
         notes.append(f"D norm: {d_norm} (auto: {why})")
     return g_norm, d_norm, notes
+
+
+def _remedies(tag: str) -> list[str]:
+    """What could be chosen to have a tag."""
+    norms = {"g.batch_statistics": ["model.g_norm=batch"], "d.batch_statistics": ["model.d_norm=batch"]}
+    return norms.get(tag) or registry.providers(tag)
 
 
 def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
@@ -169,7 +189,7 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     facts |= dict.fromkeys(model.provides, f"model.{recipe.model.name}")
 
     taken = {f"model.{recipe.model.name}": model.claims}
-    faults = refusals(components, facts, registry.providers, taken)
+    faults = refusals(components, facts, _remedies, taken)
     tags = frozenset(facts).union(*(component.provides for component in components.values()))
     for key, metric in () if known else metrics.items():
         faults += unfit(f"metric.{key}", metric, dataset, tags)
@@ -188,11 +208,7 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
 
 def unfit(label: str, metric: Metric, dataset: Dataset, tags: frozenset[str]) -> list[str]:
     """Why this metric can take no figure of a run with these tags: one sentence each."""
-    faults = metric.check(dataset)
-    for tag in sorted(metric.needs - tags) if not faults else ():
-        found = registry.providers(tag)
-        remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
-        faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+    faults = metric.check(dataset) or lacking(label, metric.needs, tags, registry.providers)
     return faults + [f"{label}: {metric.forbids[tag]}" for tag in sorted(metric.forbids.keys() & tags)]
 
 
@@ -255,9 +271,8 @@ def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
     if settings.generator_batch_size is not None:
         batches["generator_batch_size"] = settings.generator_batch_size
     sizes = dict(batches)
-    for component in assembly.stages["streams"] if count > 1 else ():
-        found: Mapping[str, int] = component.streams()  # type: ignore[operator]
-        sizes |= {f"{component.label} stream {name}": size for name, size in found.items()}
+    if count > 1:
+        sizes |= {f"{label} stream {name}": found.size for name, (label, found) in assembly.streams.items()}
     faults = [
         f"{name}: {size} is not a multiple of {count}, the number of processes that share it; choose one that is"
         for name, size in sizes.items()
@@ -313,7 +328,8 @@ def resolve_device(name: str, processes: int = 1) -> torch.device:
 class GAN:
     """The networks, their optimizers and the components of one run, on a device.
 
-    Everything that changes in training is reached by `state_dict` and `load_state_dict`.
+    Everything that changes in training is reached by `state_dict` and `load_state_dict`. reals: how many -> samples
+    for what is initialised by data; without them, or with the weights of a `source`, nothing is.
     """
 
     def __init__(
@@ -322,8 +338,11 @@ class GAN:
         device: torch.device,
         dtype: torch.dtype | None = None,
         source: transfer.Source | None = None,
+        reals: Callable[[int], Batch] | None = None,
     ):
         self.assembly, self.device = assembly, device
+        self.reals = Reals(assembly.dataset)
+        self.settled: tuple[Any, nn.Module] | None = None  # what was drawn from last, and of which weights it was made
         self.stages, self.spec = assembly.stages, assembly.spec
         networks = _networks(assembly, initialise=True)
         if source is not None:
@@ -344,7 +363,15 @@ class GAN:
         self.base_lrs = {p: [g["lr"] for g in o.param_groups] for p, o in self.optimizers.items()}
         self.loss_scales = {p: LossScale().to(device) for p in PLAYERS if dtype is torch.float16}
         self.cuda_graphs = False
+        if reals is not None and source is None:
+            with parallel.alone():
+                self.stages.all("initialise", self.generator, self.discriminator, lambda n: self._shown(reals(n)))
         self.stages.all("begin", self.generator, self.discriminator)
+
+    def _shown(self, batch: Batch) -> Batch:
+        """A batch of reals with its images as D sees them."""
+        images, pack = self.stages.chain("augment", batch.images), self.stages.one("pack")
+        return replace(batch, images=images if pack is None else pack(images))
 
     def _memory_format(self) -> torch.memory_format:
         if not self.spec.data.is_image:
@@ -385,6 +412,16 @@ class GAN:
                 assert isinstance(averaged, nn.Module)
                 return averaged, "ema"
         return self.generator, "raw"
+
+    @property
+    def averaged_discriminator(self) -> nn.Module | None:
+        """D with averaged weights, where a component keeps them."""
+        for component in self.stages.components.values():
+            if "d.average" in component.claims:
+                averaged = component.averaged_discriminator
+                assert isinstance(averaged, nn.Module)
+                return averaged
+        return None
 
     @contextmanager
     def frozen(self, player: Player) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The only place that differentiates D in its input.
+"""The only place that differentiates D in its input, or in what its input was made of.
 
 The gradient, its norm and the penalty are float32. What D's body computes on the way is in the run's precision where
 that is bf16: on the CIFAR-10 critic of WGAN-GP its rounding then moves single entries of the gradient by 5 to 10 % at
@@ -72,13 +72,14 @@ def between(inputs: PenaltyInputs) -> tuple[Tensor, Tensor | None]:
 
 
 def input_gradient(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """∇_x Σ_b s(x)_b at `images`: the gradient of each sample's score in that sample, differentiable, float32.
+    """∇_x Σ_b s(x)_b at `images`: the gradient of each sample's score in that sample, float32.
 
-    score: images (B, ...) -> scores (B,), each depending on its own sample only. Returns a tensor shaped like `images`.
+    It can be differentiated where gradients are taken around it. score: images (B, ...) -> scores (B,), each depending
+    on its own sample only. Returns a tensor shaped like `images`.
     """
-    points = images.detach().requires_grad_(True)
+    points, again = images.detach().requires_grad_(True), torch.is_grad_enabled()
     with torch.enable_grad(), _differentiating_twice():
-        gradient: Tensor = torch.autograd.grad(score(points).float().sum(), points, create_graph=True)[0]
+        gradient: Tensor = torch.autograd.grad(score(points).float().sum(), points, create_graph=again)[0]
     return gradient.float()
 
 

@@ -23,7 +23,7 @@ class Judge:
 
     def see(self, images: Tensor) -> Tensor:
         """What D sees of raw images."""
-        images = self.stages.chain("augment", images)
+        images = self.stages.chain("disturb", self.stages.chain("augment", images))
         pack = self.stages.one("pack")
         return images if pack is None else pack(images)
 

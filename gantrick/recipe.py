@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from gantrick import __version__, registry
-from gantrick.types import ConfigError, Count, Fraction, GantrickError, Reading, Whole
+from gantrick.types import ConfigError, Count, Fraction, GantrickError, Positive, Reading, Whole
 
 # Where and how a run is recorded.
 VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device", "devices", "jobs_per_gpu"})
@@ -31,6 +31,7 @@ class Settings:
     """The top-level keys. A step is a round of the update rule: by default d_steps D turns, then g_steps G turns."""
 
     steps: Whole = 100_000
+    max_seconds: Positive | None = None  # of training, after which a run ends before its last step
     batch_size: Count = 64
     generator_batch_size: Count | None = None  # of G's turn; null: batch_size
     d_steps: Count = 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,27 +18,72 @@ from gantrick import checkpoint, machine, parallel, registry
 from gantrick.dataset._files import like
 from gantrick.feed import stream, to_float
 from gantrick.gan import GAN, bring_together, resolve_device
-from gantrick.layers import normalization
 from gantrick.recipe import Recipe, recorded
-from gantrick.stages import Arrangement, Component
+from gantrick.stages import TAGS, Arrangement, Component, verbs
 from gantrick.types import Batch, Code, ConfigError, DataShape, GantrickError, Latents
 
 Weights = Literal["ema", "raw"]
 Through = Callable[[Tensor, Tensor | None], Tensor]  # images, the labels that were asked for
 PROBE = 200  # samples for each mode by which the GAN that is best at it is chosen
+MIXTURE = "mixture.json"  # in a folder that is one; see gantrick.mixture
 BATCH = 256  # latents that go through G at a time
 STEPS = 9  # of a continuous entry along its way in a traversal
 PATIENCE = 100  # rounds without a single sample accepted
 
 
-def generator_of(gan: GAN, weights: Weights | None = None) -> tuple[nn.Module, str]:
-    """The generator to draw from: by default the averaged one where there is one. Raises GantrickError."""
+def chosen_generator(gan: GAN, weights: Weights | None = None) -> tuple[nn.Module, str]:
+    """The generator with these weights: by default the averaged one where there is one. Raises GantrickError."""
     network, name = gan.drawing_generator
     if weights in (None, name):
         return network, name
     if weights == "ema":
         raise GantrickError("weights=ema: this run keeps no averaged weights; take raw, or train with trick=ema")
     return gan.generator, "raw"
+
+
+def generator_of(gan: GAN, weights: Weights | None = None) -> tuple[nn.Module, str]:
+    """The generator to draw from: the chosen one as `settle` leaves it, D being calibrated to it. Raises GantrickError.
+
+    What is settled and calibrated follows from the run's seed and the weights, and is kept as long as these stay.
+    """
+    network, name = chosen_generator(gan, weights)
+    if not gan.stages["settle"] and not gan.stages["calibrate"]:
+        return network, name
+    tensors = itertools.chain(*(n.state_dict(keep_vars=True).values() for n in (network, gan.discriminator)))
+    now = (network, gan.stages, [(t.data_ptr(), t._version) for t in tensors])
+    if gan.settled is None or gan.settled[0] != now:
+        gan.settled = now, _settle(gan, network)
+    settled: nn.Module = gan.settled[1]
+    return settled, name
+
+
+@torch.no_grad()
+def _settle(gan: GAN, network: nn.Module) -> nn.Module:
+    seed, discriminator = gan.assembly.recipe.settings.seed, gan.discriminator
+    with apart(gan.device, stream(seed, "settle")), parallel.alone(), evaluating(network, discriminator):
+        source = torch.Generator(gan.device).manual_seed(stream(seed, "settling latents"))
+
+        def latents(count: int) -> Latents:
+            drawn = gan.stages.chain("truncate", gan.latents(count, source))
+            refined: Latents = gan.stages.chain("refine_latents", drawn, network, discriminator)
+            return refined
+
+        settled: nn.Module = gan.stages.chain("settle", network, latents)
+
+        def fakes(count: int) -> Iterator[Batch]:
+            for start in range(0, count, BATCH):
+                asked = latents(min(BATCH, count - start))
+                yield Batch(settled(asked), asked.labels)
+
+        def reals(count: int) -> Iterator[Batch]:
+            samples = gan.reals("test")
+            order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(stream(seed, "held out")))
+            for rows in torch.split(order[:count], BATCH):
+                labels = samples.labels[rows].to(gan.device) if gan.conditional and samples.labels is not None else None
+                yield Batch(to_float(samples.images[rows].to(gan.device)), labels)
+
+        gan.stages.all("calibrate", discriminator, fakes, reals)
+    return settled
 
 
 @contextmanager
@@ -81,7 +127,6 @@ def draw(
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
     Several processes share the batches, and each is given all of them.
     """
-    network, _ = generator_of(gan, weights)
     stages, left = gan.stages, count
     for round_ in itertools.count():
         source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
@@ -96,14 +141,15 @@ def draw(
                 latents.z[start : start + batch_size],
                 None if latents.labels is None else latents.labels[start : start + batch_size],
             )
+            network, _ = generator_of(gan, weights)
             # Nothing stays changed while the caller holds a batch: it may train, draw, or never come back.
             with apart(gan.device, stream(seed, f"draw {round_} {start}")), evaluating(network, gan.discriminator):
                 part = stages.chain("refine_latents", part, network, gan.discriminator)
                 images: Tensor = network(part)
                 labels = part.labels
                 if stages["accept"]:
-                    scores = gan.discriminator(images, labels).scores
-                    mask = stages.chain("accept", images.new_ones(len(images)).bool(), images, scores)
+                    output = gan.discriminator(images, labels)
+                    mask = stages.chain("accept", images.new_ones(len(images)).bool(), images, output)
                     images, labels = images[mask], None if labels is None else labels[mask]
             return through(images, labels) if len(images) else images
 
@@ -126,20 +172,25 @@ def draw_mixture(
     batch_size: int = 256,
     weights: Weights | None = None,
     through: Through = lambda images, labels: images,
+    labels: Sequence[int] | None = None,
 ) -> Iterator[Tensor]:
     """Batches of a mixture, as `draw` gives them: each sample is of GAN k with probability shares_k / Σ shares.
 
     Which sample is whose follows from the seed, and each GAN draws its own in turn, so that the batch size changes
-    nothing. Raises GantrickError where only some of them are conditional.
+    nothing. labels: those that the samples are asked for in their order, over and over, whosever they are.
+    Raises GantrickError where only some of them are conditional.
     """
     _of_one_kind(gans)
     shares_of = torch.tensor(shares, dtype=torch.float64)
     source = torch.Generator().manual_seed(stream(seed, "mixture"))
     whose = torch.multinomial(shares_of, count, replacement=True, generator=source)
-    pools = [
-        _Pool(draw(gan, int((whose == k).sum()), stream(seed, f"mixture {k}"), batch_size, weights, _packed))
-        for k, gan in enumerate(gans)
-    ]
+    pools = []
+    for k, gan in enumerate(gans):
+        own = torch.nonzero(whose == k)[:, 0].tolist()
+        asked = [labels[place % len(labels)] for place in own] if labels else None
+        pools.append(
+            _Pool(draw(gan, len(own), stream(seed, f"mixture {k}"), batch_size, weights, _packed, asked or None))
+        )
     shape = gans[0].spec.data.shape
     for start in range(0, count, batch_size):
         part = whose[start : start + batch_size]
@@ -229,30 +280,12 @@ class _Pool:
         return taken
 
 
-@torch.no_grad()
-def stand(gan: GAN, batches: int, batch_size: int, seed: int = 0, weights: Weights | None = None) -> None:
-    """Standing statistics: every batch normalisation of the generator is given the plain mean over so many batches of
-    what it sees, in place of its running statistics (Brock et al., arXiv 1809.11096, appendix B).
-    """
-    network, _ = generator_of(gan, weights)
-    source = torch.Generator(gan.device).manual_seed(stream(seed, "standing statistics"))
-    trains = network.training
-    normalization.take(network)
-    try:
-        network.train()
-        for k in range(1, batches + 1):
-            with apart(gan.device, stream(seed, f"standing {k}")), parallel.alone():
-                network(gan.stages.chain("truncate", gan.latents(batch_size, source)))
-            normalization.commit(normalization.take(network), 1 / k)
-    finally:
-        network.train(trains)
-
-
 class Trained:
     """A trained run, opened for drawing: `gantrick.load(RUN).sample(64)`."""
 
     def __init__(self, recipe: Recipe, gan: GAN, step: int, path: Path):
         self.recipe, self.gan, self.step, self.path = recipe, gan, step, path
+        self.ways: dict[str, Any] = {}  # by stage, the tricks that draw in the place of the run's own, for protocols
 
     def sample(
         self, count: int, seed: int = 0, weights: Weights | None = None, labels: Sequence[int] | None = None
@@ -263,12 +296,13 @@ class Trained:
         the run knows no such label.
         """
         if labels is not None:
-            self._check_labels(labels)
+            self.check_labels(labels)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise GantrickError(f"sample: the count must be a whole number at least 1, not {count!r}")
         return torch.cat(list(draw(self.gan, count, seed, weights=weights, labels=labels))).cpu()
 
-    def _check_labels(self, labels: Sequence[int]) -> None:
+    def check_labels(self, labels: Sequence[int]) -> None:
+        """Raises GantrickError where the run cannot be asked for one of these labels."""
         classes = self.gan.spec.data.classes or 0
         if not self.gan.conditional:
             raise GantrickError(f"{self.path}: the run is not conditional, so no label can be asked for; leave it out")
@@ -388,7 +422,7 @@ class Trained:
         """The labels of so many rows: these, over and over, or those that were drawn."""
         if labels is None:
             return drawn
-        self._check_labels(labels)
+        self.check_labels(labels)
         return torch.tensor(labels, device=self.gan.device).repeat(-(-count // len(labels)))[:count]
 
     @torch.no_grad()
@@ -405,12 +439,29 @@ class Trained:
 
     def truncate(self, threshold: float) -> None:
         """From here on latents are drawn with |z_j| ≤ threshold, whatever the run itself did. Raises ConfigError."""
-        trick: Component = registry.create("trick", "truncation", {"threshold": threshold}, "truncation")
-        for tag in trick.forbids.keys() & self.gan.assembly.tags:
-            raise ConfigError(f"truncation: {trick.forbids[tag].reason}; {trick.forbids[tag].remedy}")
-        self.gan.spec = trick.build(self.gan.spec)  # type: ignore[operator]
+        self._draw_by("truncation", {"threshold": threshold})
+
+    def stand(self, batches: int) -> None:
+        """From here on G's batch norms draw by standing statistics of so many batches. Raises ConfigError."""
+        self._draw_by("standing_statistics", {"batches": batches})
+
+    def _draw_by(self, name: str, options: Mapping[str, Any]) -> None:
+        """Draws with a trick in the place of the run's own of that name. Raises ConfigError where it does not fit."""
+        trick: Component = registry.create("trick", name, options, name)
+        trick.label = f"trick.{name}"
+        tags = self.gan.assembly.tags
+        faults = [f"needs that {TAGS[tag]}, which is not so here; leave it out" for tag in sorted(trick.needs - tags)]
+        faults += [f"{why.reason}; {why.remedy}" for tag, why in trick.forbids.items() if tag in tags]
+        if faults:
+            raise ConfigError(*(f"{self.path}: {name}: {fault}" for fault in faults))
         others = {k: c for k, c in self.gan.stages.components.items() if not isinstance(c, type(trick))}
-        self.gan.stages = Arrangement({**others, "trick.truncation": trick})
+        self.gan.stages = Arrangement({**others, trick.label: trick})
+        for stage in verbs(type(trick)):
+            if stage == "build":
+                self.gan.spec = trick.build(self.gan.spec)  # type: ignore[operator]
+            else:
+                told = {option: getattr(trick, option) for option in signature(type(trick)).parameters}
+                self.ways[stage] = {trick.label: told}
 
 
 def load(run: str | Path, which: str | int = "best", device: str = "auto") -> Trained:
@@ -419,6 +470,8 @@ def load(run: str | Path, which: str | int = "best", device: str = "auto") -> Tr
     Raises GantrickError naming what is missing.
     """
     folder = Path(os.path.expanduser(run))
+    if (folder / MIXTURE).is_file():
+        raise GantrickError(f"{folder}: is a mixture and not a run; open it by gantrick.mixture.open_folder")
     recipe = recorded(folder)
     path = checkpoint_of(folder, which)
     state = checkpoint.load(path)
@@ -451,16 +504,3 @@ def checkpoint_of(folder: Path, which: str | int) -> Path:
             f"{folder}: has no checkpoint of step {which}; choose best or last" + (f", or one of {there}" * bool(there))
         )
     return path
-
-
-def mixed(runs: Sequence[Trained], count: int, seed: int = 0, weights: Weights | None = None) -> Tensor:
-    """`count` samples of the uniform mixture of trained runs, as `Trained.sample` gives them.
-
-    Raises GantrickError where the runs make different things.
-    """
-    shapes = {run.gan.spec.data.shape for run in runs}
-    if len(shapes) > 1:
-        told = " and ".join("×".join(map(str, shape)) for shape in sorted(shapes))
-        raise GantrickError(f"sample: the runs make samples of {told}, which do not mix; name runs of one data set")
-    gans = [run.gan for run in runs]
-    return torch.cat(list(draw_mixture(gans, [1.0] * len(gans), count, seed, weights=weights))).cpu()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -47,9 +47,16 @@ def _table() -> dict[str, Stage]:
     one, chain, total, each = Law.ONE, Law.CHAIN, Law.SUM, Law.ALL
     rows = [
         Stage("build", "build", chain, ("spec",), "NetworkSpec"),
-        Stage("streams", "build", each, (), "{name: batch size} of extra batches that the run must feed"),
+        Stage("streams", "build", each, (), "{name: Stream} of extra batches that the run must feed"),
         Stage("param_groups", "build", one, ("player", "network"), "parameter groups, `lr_scale` times its rate"),
         Stage("wrap_optimizer", "build", chain, ("optimizer", "player"), "optimizer"),
+        Stage(
+            "initialise",
+            "build",
+            each,
+            ("generator", "discriminator", "reals"),
+            "nothing; weights by data, before the first step; reals: how many -> a batch as D sees it",
+        ),
         Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
         Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),
         Stage("prepare", "clock", each, ("player", "network"), "nothing; device, once before each optimizer step"),
@@ -57,6 +64,7 @@ def _table() -> dict[str, Stage]:
         Stage("refine_latents", "sample", chain, ("latents", "generator", "discriminator"), "latents"),
         Stage("mix", "feed", chain, ("real", "fake"), "(real, fake), D's turn only"),
         Stage("augment", "feed", chain, ("images",), "images, differentiable, both turns"),
+        Stage("disturb", "feed", chain, ("images",), "images with noise, after `augment`, both turns"),
         Stage("pack", "feed", one, ("images",), "packs"),
         Stage("mislabel", "loss", chain, ("targets",), "targets of 0 and 1, some of them wrong; before `targets`"),
         Stage("targets", "loss", chain, ("targets",), "targets"),
@@ -72,10 +80,11 @@ def _table() -> dict[str, Stage]:
         Stage("sync", "after", one, ("generator", "discriminator"), "nothing; writes trained weights"),
         Stage("average", "after", each, ("generator", "discriminator"), "nothing; reads trained weights"),
         Stage("watch", "watch", each, ("row",), "None to go on, or a Verdict"),
-        Stage("calibrate", "draw", each, ("generator", "discriminator", "reals"), "nothing; before drawing"),
+        Stage("settle", "draw", chain, ("generator", "latents"), "the generator to draw from: a copy, settled for it"),
+        Stage("calibrate", "draw", each, ("discriminator", "fakes", "reals"), "nothing; before drawing, for `accept`"),
         Stage("truncate", "draw", chain, ("latents",), "latents"),
         Stage("encode", "draw", one, ("batch", "discriminator"), "latents, of which G makes the batch again"),
-        Stage("accept", "draw", chain, ("mask", "images", "scores"), "mask (B,); refused places are drawn again"),
+        Stage("accept", "draw", chain, ("mask", "images", "output"), "mask (B,); refused places are drawn again"),
     ]
     return {row.name: row for row in rows}
 
@@ -90,15 +99,18 @@ TAGS: Mapping[str, str] = {
     "labels": "the data have labels",
     "g.labels": "G is asked for a label",
     "d.labels": "D looks at labels",
+    "d.classes": "D tells the classes of samples by logits",
     "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
     "g.batch_statistics": "G normalises with the statistics of a batch",
+    "g.reference_statistics": "G normalises with the statistics of a fixed batch",
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",
     "d.compares": "D tells each sample's distance from the others in the batch",
     "d.packs": "D judges packs of several samples",
     "d.dropout": "D has dropout",
     "d.energy": "D's score is minus the error of an autoencoder",
     "d.spectral_norm": "D's weights are divided by their spectral norm",
+    "d.weight_norm": "the rows of D's weights have a length of their own",
     "g.spectral_norm": "G's weights are divided by their spectral norm",
     "d.lipschitz": "something bounds D's gradient",
     "d.flat": "something pulls D's gradient to zero at the samples",
@@ -110,6 +122,7 @@ TAGS: Mapping[str, str] = {
     "real_in_g": "G's turn needs scored reals",
     "second_order": "gradients are differentiated again",
     "peers": "the figures of the sweep's other jobs are read",
+    "unrolled_steps": "G's gradient runs through steps of D",
 }
 
 
@@ -229,6 +242,18 @@ class Arrangement:
         return any(tag in component.needs for component in self.components.values())
 
 
+def lacking(
+    label: str, needs: Iterable[str], present: Collection[str], remedies: Callable[[str], list[str]]
+) -> list[str]:
+    """A sentence for each tag that is needed and not there, with what could be chosen to have it."""
+    faults = []
+    for tag in sorted(set(needs) - RUN_TAGS - set(present)):
+        found = remedies(tag)
+        remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
+        faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+    return faults
+
+
 RUN_TAGS = frozenset({"real_in_g", "second_order", "peers"})  # needs that the run itself answers
 
 
@@ -273,11 +298,7 @@ def refusals(
             present.setdefault(tag, []).append(component.label)
     for component in components.values():
         label = component.label
-        for tag in sorted(component.needs - RUN_TAGS):
-            if tag not in present:
-                found = remedies(tag)
-                remedy = f"choose {' or '.join(found)}, or leave {label} out" if found else f"leave {label} out"
-                faults.append(f"{label}: needs that {TAGS.get(tag, tag)}, and nothing here provides it; {remedy}")
+        faults += lacking(label, component.needs, present, remedies)
         for tag, why in component.forbids.items():
             others = [source for source in present.get(tag, []) if source != label]
             if others:

@@ -80,8 +80,9 @@ class Play:
         own: dict[str, Tensor] = {n: p for n, p in self.gan.parameters[player].items() if p.requires_grad}
         own.update((parameters or {}).get(player, {}))
         with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]):
-            latents = self.stages.chain("refine_latents", latents, networks["generator"], networks["discriminator"])
-            with torch.set_grad_enabled(create_graph or player == "generator"):
+            with unrecorded(self.gan.generator), unrecorded(self.gan.discriminator):
+                latents = self.stages.chain("refine_latents", latents, networks["generator"], networks["discriminator"])
+            with torch.set_grad_enabled(create_graph or player == "generator" or latents.z.requires_grad):
                 fake = Batch(networks["generator"](latents), latents.labels)
             scored, judged_real, judged_fake = self._score(player, networks, batch, fake, latents)
             means = scored.means(self.gan.discriminator.score_weights)

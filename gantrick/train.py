@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -52,7 +51,7 @@ def task(composed: DictConfig) -> float | None:
         if sweep is not None or int(os.environ.get("SLURM_RESTART_COUNT", "0")):
             begun = (folder / "config.yaml").is_file()  # by a process that was stopped, or by Slurm before a requeue
             if begun and _finished(made, folder):
-                return _objective(made, folder)
+                return _best(made, folder)
         with _gpus(node, made):
             code = launch.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
     except Exception as error:
@@ -69,7 +68,7 @@ def task(composed: DictConfig) -> float | None:
     if code and (sweep is None or _launcher(node) == "BasicLauncher"):
         raise SystemExit(code)
     # In a process of its own a job was stopped alone, and its folder says so; a launcher would take the exit for a bug.
-    return None if code or sweep is None else _objective(made, folder)
+    return None if code or sweep is None else _best(made, folder)
 
 
 def _launcher(node: Any) -> str:
@@ -87,7 +86,7 @@ def _gpus(node: Any, made: Recipe) -> AbstractContextManager[object]:
     return gpus.dealt(node.job.num, settings.devices, settings.jobs_per_gpu, Console().event)
 
 
-def _objective(made: Recipe, folder: Path) -> float | None:
+def _best(made: Recipe, folder: Path) -> float | None:
     """The best value of a run's first figure, as its folder tells."""
     if not made.metrics:
         return None
@@ -114,6 +113,8 @@ def _finished(made: Recipe, folder: Path) -> bool:
         raise ConfigError(
             f"{folder}: holds a job of another config, {', '.join(unlike)} differ; undo that, or start a new sweep"
         )
+    if made.settings.max_seconds != there.settings.max_seconds:
+        return False
     return RunFolder(folder).state() == "finished" and made.settings.steps <= there.settings.steps
 
 
@@ -167,7 +168,7 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
 
                     sweep.mkdir(parents=True, exist_ok=True)
                     write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *jobs.overrides]}, indent=2) + "\n")
-                overrides.append(f"hydra.sweep.dir={QuotedString(str(sweep), Quote.single).with_quotes()}")
+                overrides.append(f"hydra.sweep.dir={config.quoted(sweep)}")
             if "torch.distributed" in sys.modules:
                 overrides += _one_folder(jobs.config)
     _raised.clear()
@@ -232,6 +233,20 @@ def _direction(composing: config.Composer, jobs: config.Jobs, resumed: bool) -> 
     return [f"hydra.sweeper.direction={wanted}"]
 
 
+def run_jobs(flags: Sequence[str], overrides: Sequence[str], jobs: Sequence[Sequence[str]], folder: Path) -> None:
+    """Runs jobs, a list of overrides each, by the launcher that `overrides` choose; their folders are in `folder`.
+
+    A job whose folder is there already goes on, or is left alone where it has finished. Raises ConfigError.
+    """
+    words = [*flags, *overrides, "hydra.mode=MULTIRUN", f"hydra.sweep.dir={config.quoted(folder)}"]
+    with _command_line("gantrick train", words), config.given_jobs(jobs):
+        try:
+            with config.tolerant_argparse(), config.checked_before():
+                entry()
+        except config.HYDRA_ERRORS as error:
+            config.refuse(config.sentence(error), cause=error)
+
+
 @contextmanager
 def _several() -> Iterator[None]:
     """Inside, this process is one of those that torchrun has started, if it has. The first to fail says why."""
@@ -260,13 +275,14 @@ def _one_folder(composed: DictConfig) -> list[str]:
     if composed.hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("-m: torchrun starts one run, not a sweep; leave torchrun out and set devices=N")
     folder = parallel.exchange(str(composed.hydra.run.dir))[0]
-    return [f"hydra.run.dir={QuotedString(folder, Quote.single).with_quotes()}"]
+    return [f"hydra.run.dir={config.quoted(folder)}"]
 
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "device", "devices", "jobs_per_gpu", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every",
-    "eval_samples", "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
+    "steps", "max_seconds", "device", "devices", "jobs_per_gpu", "compile", "cuda_graphs", "log_every", "sample_every",
+    "eval_every", "eval_samples", "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident",
+    "dataset.workers",
 )  # fmt: skip
 
 
@@ -332,7 +348,8 @@ def complete(words: Sequence[str]) -> None:
 def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> None:
     """Composes and checks the job behind each list of overrides. Raises ConfigError with all faults and whose they are.
 
-    Of jobs that pass, those that differ only in their seed, a whole number, are checked once.
+    Of jobs that pass, those that differ only in their seed, a whole number, are checked once; unless other values are
+    drawn by it.
     """
     from gantrick import gan, recipe
     from gantrick.types import ConfigError
@@ -345,7 +362,8 @@ def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> Non
             continue
         try:
             gan.preflight(recipe.check(composing.resolved(job, number)))
-            passed.add(rest)
+            if not composing.draws(job):
+                passed.add(rest)
         except ConfigError as error:
             for fault in error.faults:
                 faults.setdefault(fault, []).append(number)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gantrick import checkpoint, machine, parallel, transfer
 from gantrick import gan as gan_module
-from gantrick.evaluation import Judging, Reals
+from gantrick.evaluation import Judging
 from gantrick.evaluation import take as take_figures
-from gantrick.feed import Feed, stream, to_uint8
+from gantrick.feed import Feed, Reals, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.layers.normalization import take
 from gantrick.meter import Meter
@@ -97,8 +97,16 @@ class Trainer:
                     raise ConfigError(
                         f"resume={folder}: the run is at step {made:,} already; give a steps= above that, not {steps:,}"
                     )
-                if made == steps and RunFolder(folder).state() == "finished":
-                    raise ConfigError(f"resume={folder}: the run is at step {made:,}, its last; give a larger steps=")
+                if RunFolder(folder).state() == "finished":
+                    if made == steps:
+                        raise ConfigError(
+                            f"resume={folder}: the run is at step {made:,}, its last; give a larger steps="
+                        )
+                    if self._is_up(self.saved["seconds"]):
+                        raise ConfigError(
+                            f"resume={folder}: the run has trained for {self.saved['seconds']:,.0f} s, its last; give "
+                            "a larger max_seconds="
+                        )
         elif (folder / "metrics.jsonl").exists():
             raise ConfigError(
                 f"{folder}: already holds a run; go on with it by resume={folder}, or take another folder"
@@ -114,10 +122,13 @@ class Trainer:
             for metric in self.assembly.metrics.values():
                 metric.prepare()
             self.reals = Reals(self.assembly.dataset)
-            self.reals()
+            self.samples = {name: s.of(self.reals()) for name, (_, s) in self.assembly.streams.items()}
+            if self.assembly.stages["calibrate"]:
+                self.reals("test")
         parallel.barrier()  # all have looked at the folder before it changes
         self.folder = RunFolder(folder, writes=parallel.writes())
         self.step, self.seconds, self.images = 0, 0.0, 0
+        self.over = False  # by max_seconds
         self.acts: list[dict[str, Any]] = []  # what watching components had done: step, act, reason …
         self.origin, self.lr_scale = 0, 1.0  # the step of the last new start; what acts left of the learning rates
         self.peak = math.nan  # the best of the first metric since then
@@ -149,7 +160,9 @@ class Trainer:
         return code
 
     def _run(self, command: str | None) -> int:
-        more = {"processes": parallel.world(), "command": command or ""}
+        machine.reset_peak_memory(self.device)
+        parameters = gan_module.count_parameters(self.assembly)
+        more = {"processes": parallel.world(), "parameters": parameters, "command": command or ""}
         plan = gan_module.plan(self.recipe, self.resumed)
         self.folder.open(self.recipe.resolved, plan, {**environment(self.device), **more})
         code = 1
@@ -185,7 +198,7 @@ class Trainer:
             raise GantrickError(reason) from error
         except GantrickError as error:
             parallel.report(str(error))
-            self._failed(str(error))
+            self._failed(str(error), **({"non_finite": error.term} if isinstance(error, Diverged) else {}))
             raise
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
@@ -216,22 +229,26 @@ class Trainer:
 
     def _build(self) -> None:
         settings, seed = self.recipe.settings, self.seed
+        flip, shift = self.assembly.dataset.flip, self.assembly.dataset.shift
+        first = Feed(self.reals(), self.device, stream(seed, "initialise"), flip, shift=shift)
         torch.manual_seed(stream(seed, "weights"))
-        self.gan = GAN(self.assembly, self.device, self.dtype, self.source)
+        self.gan = GAN(self.assembly, self.device, self.dtype, self.source, first.next)
+        self.gan.reals = self.reals
+        first.close()
         torch.manual_seed(stream(seed, "training"))
         self.latent_stream = torch.Generator(self.device).manual_seed(stream(seed, "latents"))
         train = self.reals()
         share = (parallel.rank(), parallel.world())
-        self.feed = Feed(train, self.device, stream(seed, "data"), self.assembly.dataset.flip, share)
+        self.feed = Feed(train, self.device, stream(seed, "data"), flip, share, shift)
         for old in self.feeds:  # of before a new start
             old.close()
         self.feeds = [self.feed]
         self.extra: dict[str, tuple[int, Feed]] = {}
-        for component in self.assembly.stages["streams"]:
-            for name, size in component.streams().items():  # type: ignore[operator]
-                own = stream(seed, f"data {component.label} {name}")
-                self.extra[name] = (size, Feed(self.feed.samples, self.device, own, self.assembly.dataset.flip, share))
-                self.feeds.append(self.extra[name][1])
+        for name, (label, asked) in self.assembly.streams.items():
+            own = stream(seed, f"data {label} {name}")
+            samples = self.feed.samples if asked.rows is None else self.samples[name]
+            self.extra[name] = (asked.size, Feed(samples, self.device, own, flip, share, shift))
+            self.feeds.append(self.extra[name][1])
         self.real_in_g = self.assembly.stages.needs("real_in_g")
         self.play = Play(
             self.gan,
@@ -285,7 +302,7 @@ class Trainer:
                 raise GantrickError(
                     f"{self.folder.path}: the first checkpoint cannot be written ({why}); make room, or set runs_dir"
                 )
-        while self.step < self.end:
+        while self.step < self.end and not self.over:
             try:
                 code = self._advance()
             except Diverged as error:
@@ -296,8 +313,13 @@ class Trainer:
                 continue
             if code is not None:
                 return code
-        self._finish()
+        self._finish(f"max_seconds={self.recipe.settings.max_seconds:g} ended it" if self.over else None)
         return 0
+
+    def _is_up(self, seconds: float) -> bool:
+        """Whether max_seconds have been trained."""
+        limit = self.recipe.settings.max_seconds
+        return limit is not None and seconds >= limit
 
     def _advance(self) -> int | None:
         """One step and what is due after it. Gives the exit code where the run ends before its last step."""
@@ -306,7 +328,11 @@ class Trainer:
         started = time.monotonic()
         self.play.round(self.step - self.origin)
         self.step += 1
-        final = self.step == self.end
+        # Steps pass between asking the other processes, of which the first decides, as that waits for a device.
+        asking = parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0
+        if settings.max_seconds is not None and asking:
+            self.over = parallel.exchange(self._is_up(self.seconds + time.monotonic() - started))[0]
+        final = self.step == self.end or self.over
         logging = final or self.step % settings.log_every == 0
         values = self.meter.read() if logging else {}  # waits for the device
         self.seconds += time.monotonic() - started
@@ -325,9 +351,7 @@ class Trainer:
             self._save("stays")  # first: a run that is killed in between makes this step, and it, again
         if final or _due(self.step, settings.checkpoint_every):
             self._save("last")
-        # Steps pass between asking the other processes about signals, as that waits for a device.
-        asking = not final and (parallel.world() == 1 or self.device.type == "cpu" or self.step % 10 == 0)
-        if asking and (told := parallel.agree(self.stopping.by)) is not None:
+        if asking and not final and (told := parallel.agree(self.stopping.by)) is not None:
             self.stopping.by = told
             return self._preempted()
         return None
@@ -397,6 +421,7 @@ class Trainer:
     def _status(self, state: State, reason: str | None = None, **more: Any) -> None:
         self._beaten = time.monotonic()
         more |= {"acts": self.acts} if self.acts else {}
+        more |= {"peak_memory": machine.peak_memory(self.device)}
         self._try("status.json", lambda: self.folder.status(state, self.step, reason, **more))
 
     def beat(self) -> None:
@@ -490,7 +515,7 @@ class Trainer:
         self._set_learning_rates()
         self._status("running")
         self.console.start(self.end, self.step, self.best.name)
-        if verdict.act == "reseed" or self.step == self.end:
+        if verdict.act == "reseed" or self.step == self.end or self.over:
             self._evaluate()
             self._grid()
         self._save("last")
@@ -530,8 +555,10 @@ class Trainer:
                 self.wandb.picture(picture.stem.rpartition("-")[0] or picture.stem, picture, self.step)
         figures, protocols = taken.figures, taken.protocols
         if not figures:
+            if taken.details:
+                self._row(taken.details)
             return
-        self._row(figures)
+        self._row({**figures, **taken.details})
         self.console.step(self.step, figures)
         self._latest |= figures
         self.last = {"step": self.step, "figures": figures, "protocol": protocols}
@@ -671,6 +698,7 @@ class Trainer:
                 feed.load_state_dict(state["extra"][name])
             self.meter.load_state_dict(state["meter"], self.device)
             self.images, self.seconds = state["images"], state["seconds"]
+            self.over = self._is_up(self.seconds)
             self.last, self._latest, self._logged = state["last"], state["latest"], tuple(state["logged"])
             self.best.step, self.best.value = state["best"]["step"], state["best"]["value"]
             self.best.figures = state["best"]["figures"]
@@ -701,9 +729,9 @@ class Trainer:
         self.console.event(f"{how}; go on with: gantrick train resume={self.folder.path}")
         return 128 + int(self.stopping.by or 0)
 
-    def _failed(self, reason: str, trace: str | None = None) -> None:
+    def _failed(self, reason: str, trace: str | None = None, **more: Any) -> None:
         with suppress(GantrickError):  # the folder is gone, which has been said
-            self._status("failed", reason, **({"traceback": trace} if trace else {}))
+            self._status("failed", reason, **({"traceback": trace} if trace else {}), **more)
         self._summary("failed", reason)
 
     @contextmanager
@@ -725,7 +753,7 @@ class Trainer:
     def _tell(self) -> None:
         settings, sizes = self.recipe.settings, gan_module.count_parameters(self.assembly)
         per_step = self._time_a_step()
-        estimate = settings.steps * per_step
+        estimate = min(settings.steps * per_step, settings.max_seconds or math.inf)
         tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
         for sentence in gan_module.warnings(self.assembly):
             self.console.warn(sentence)
@@ -828,7 +856,7 @@ class Trainer:
                     text += f", best {self.best.value:.4g} at step {self.best.step:,}"
                 lines.append(text)
         lines.append(f"run folder: {self.folder.path}")
-        if self.step < self.end:
+        if self.step < self.end and not self.over:
             lines.append(f"next: gantrick train resume={self.folder.path}")
         else:
             lines.append(f"samples: {self.folder.path}/samples")

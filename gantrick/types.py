@@ -13,6 +13,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
@@ -122,10 +123,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents z `(B, Z)` and the labels `(B,)` that a conditional generator is asked for."""
+    """Latents z `(B, Z)` and the labels `(B,)` that a conditional generator is asked for.
+
+    step: the move (B, Z) that refining proposed for each z, where it did.
+    """
 
     z: Tensor
     labels: Tensor | None = None
+    step: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.z)
@@ -179,6 +184,9 @@ class Targets:
     real: Tensor | None = None
     fake: Tensor | None = None
     generator: Tensor | None = None
+
+
+CLASSES = "classes"  # where the logits (B, classes) of a D that tells classes stand in its output's `extra`
 
 
 @dataclass(frozen=True)
@@ -330,6 +338,7 @@ class NetworkSpec:
     g_blocks: int = 0  # how many parts of G are handed a condition each; 0: the model does not say
     g_last_norm: ModuleFactory | None = None  # before G's last layer, where it is not one of `g_norm`
     energy: Callable[[Tensor, Tensor], Tensor] | None = None  # (what D saw, reconstruction) -> (B,); see `Model`
+    score: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # what `d_heads` said -> (B, K), in a head's place
     notes: tuple[str, ...] = ()  # defaults taken and why, for the plan
 
     def but(self, note: str | None = None, **changes: Any) -> NetworkSpec:
@@ -478,6 +487,27 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, rows: Tensor) -> Samples:
+        """Some of the samples, int64 (n,), in this order; pictures are not read."""
+        images = self.images[rows] if isinstance(self.images, Tensor) else self.images.take(rows)
+        labels, weights = (None if t is None else t[rows] for t in (self.labels, self.weights))
+        return Samples(images, labels, weights)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An extra batch that a component asks for with every batch of reals: `size` samples of the train split.
+
+    rows: which of its samples the batches are of, int64 (n,); None: all. It is asked once, before the run starts, and
+    may raise ConfigError.
+    """
+
+    size: int
+    rows: Callable[[Samples], Tensor] | None = None
+
+    def of(self, samples: Samples) -> Samples:
+        return samples if self.rows is None else samples.take(self.rows(samples))
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -497,11 +527,13 @@ class Reading:
 class Dataset(ABC):
     """A source of real samples. The shape is known without loading; `load` may read, decode or download.
 
-    `flip` asks for random horizontal flips of the training images, done on the device.
+    `flip` asks for random horizontal flips of the training images, done on the device, `shift` for random moves by up
+    to so many pixels either way.
     """
 
     paper: ClassVar[Paper | None] = None
     flip: bool = False
+    shift: int = 0
     reading: Reading = Reading()
 
     @property
@@ -511,6 +543,20 @@ class Dataset(ABC):
     @abstractmethod
     def load(self, split: Literal["train", "test"] = "train") -> Samples:
         """The whole of a split, in memory or as `Pictures`. Raises ConfigError naming the file or folder at fault."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Both players in evaluation mode, with the weights that are being trained.
+
+    discriminator: (what it sees, labels) -> DiscriminatorOutput. see: samples as data -> what D sees of them, packed
+    where it judges packs, without augmentation. tags: the run's (`stages.TAGS`).
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    see: Callable[[Tensor], Tensor]
+    tags: frozenset[str] = frozenset()
 
 
 class Evaluation(Protocol):
@@ -562,6 +608,16 @@ class Evaluation(Protocol):
     def scores_of_fakes(self, count: int, batch_size: int = 256) -> Iterator[Tensor]:
         """`scores` of fakes as in `fakes`, each with the label that it was asked for."""
 
+    @property
+    def discriminators(self) -> Sequence[str]:
+        """Whose class logits there are to ask for: "ema" first, where D's weights are averaged, then "raw"."""
+
+    def class_logits(self, images: Tensor, weights: str) -> Tensor:
+        """What D says of the classes of samples as data: (B, classes). Raises GantrickError where it says nothing."""
+
+    def networks(self) -> AbstractContextManager[Networks]:
+        """The players themselves, inside; whoever looks at them leaves them as they are."""
+
     def tell(self, sentence: str) -> object:
         """A warning for the user."""
 
@@ -588,12 +644,14 @@ class Verdict:
 class Figures:
     """Numbers by metric name (`fid/digits_cnn`), the protocol that made them, and pictures left in the run folder.
 
-    A protocol is given its `fingerprint`, the sha256 over all else in it.
+    A protocol is given its `fingerprint`, the sha256 over all else in it. `details` are for the row in metrics.jsonl
+    alone: what is too much for a table, by a name of its own, as JSON.
     """
 
     values: Mapping[str, float]
     protocol: Mapping[str, Any] = field(default_factory=dict)
     pictures: tuple[Path, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.protocol and "fingerprint" not in self.protocol:
@@ -610,8 +668,8 @@ class Metric(ABC):
 
     paper: ClassVar[Paper | None] = None
     lower_is_better: ClassVar[bool] = True
-    needs: ClassVar[frozenset[str]] = frozenset()
-    forbids: ClassVar[Mapping[str, str]] = {}
+    needs: ClassVar[frozenset[str]] = frozenset()  # tags (`stages.TAGS`) that a run must have for it
+    forbids: ClassVar[Mapping[str, str]] = {}  # tags that it must not have, with the reason
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from itertools import combinations
 
 Row = tuple[str, str, dict[str, str], str]
 SN = "trick.spectral_norm"
+DRS = "trick.rejection_sampling"
 
 REFUSED: list[Row] = [
     ("loss.wgan", "trick.label_smoothing", {}, "scores of WGAN are no probabilities: there is no label to smooth"),
@@ -74,6 +75,9 @@ REFUSED: list[Row] = [
         {},
         "the official code removes BN from D; D(x') − D(x'') would mix samples",
     ),
+    ("trick.weight_norm", SN, {f"{SN}.network": "discriminator"}, "two scales for one weight"),
+    ("trick.weight_norm", SN, {f"{SN}.network": "both"}, "both includes D"),
+    ("regularizer.weight_clip", "trick.weight_norm", {}, "as with spectral_norm: its rows have lengths of their own"),
     ("trick.conditional_batch_norm", "trick.label_concat", {}, "two ways of telling G the label, where one is needed"),
     *(
         ("trick." + name, "trick.virtual_batch_norm", {}, "section 11: not in the same slot")
@@ -100,10 +104,39 @@ REFUSED: list[Row] = [
     ("trick.infogan", "trick.pacgan", {}, "the samples of a pack have codes of their own"),
     ("loss.o_gan", "trick.infogan", {}, "two codes in one z"),
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
+    ("trick.infogan", "trick.latent_optimization", {}, "nor are they to be moved"),
+    ("trick.latent_optimization", "trick.unrolled", {}, "a third derivative of G's batch norms, which torch lacks"),
+    ("trick.latent_optimization", "trick.pacgan", {}, "each z follows its own sample's score, and a pack has one"),
     *(
         ("trick." + a, "trick." + b, {}, "two update rules")
         for a, b in combinations(("critic_schedule", "dynamic_balance", "extragradient", "simultaneous", "unrolled"), 2)
     ),
+    *(
+        ("trick." + name, "trick.rejection_sampling", {}, "rules 7 to 9: the score must be of one sample")
+        for name in ("minibatch_discrimination", "minibatch_stddev", "pacgan")
+    ),
+    *(
+        ("loss." + loss, DRS, {f"{DRS}.head": "none"}, "rules 7 to 9: section 11 has DRS need a calibrated logit")
+        for loss in (
+            "wgan",
+            "hinge",
+            "lsgan",
+            "ragan",
+            "ralsgan",
+            "rahinge",
+            "rpgan",
+            "gan_qp",
+            "o_gan",
+            "multi_hinge",
+            "ebgan",
+            "began",
+        )
+    ),
+    *(
+        ("loss." + loss, DRS, {f"{DRS}.head": "none"}, "and rule 7: an energy least of all")
+        for loss in ("ebgan", "began")
+    ),
+    ("trick.standing_statistics", "trick.virtual_batch_norm", {}, "G's statistics are those of a fixed batch, always"),
     ("trick.conditional_batch_norm", "trick.self_modulation", {}, "each gives G's batch norms a gain of its own"),
     (
         "trick.conditional_batch_norm",
@@ -120,6 +153,21 @@ REFUSED: list[Row] = [
     ("trick.label_concat", "trick.self_modulation", {}, "both say what G's first layer is given"),
     ("trick.label_concat", "trick.shared_embedding", {}, "two ways of telling G the label, where one is needed"),
     ("trick.label_concat", "trick.skip_z", {}, "both say what G's first layer is given"),
+    ("trick.cascading", "loss.semi_supervised", {}, "section 11: no binary head beside K class logits"),
+    ("trick.projection", "loss.semi_supervised", {}, "section 11: nor one on the label that D is to tell"),
+    *(
+        ("trick." + name, "loss.semi_supervised", {}, "D would be shown the labels that count as unknown")
+        for name in (
+            "conditional_batch_norm",
+            "label_concat",
+            "shared_embedding",
+            "projection",
+            "acgan",
+            "contragan",
+            "d2d_ce",
+        )
+    ),
+    ("trick.pacgan", "loss.semi_supervised", {}, "a pack has no class"),
     ("trick.self_modulation", "trick.shared_embedding", {}, "each gives G's batch norms a gain of its own"),
     ("trick.self_modulation", "trick.skip_z", {}, "each gives G's batch norms a gain of z, one with all of it"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -96,10 +97,14 @@ class Game:
         assembly = preflight(made)
         torch.manual_seed(seed)
         device = torch.device("cpu")
-        self.gan = GAN(assembly, device)
+        reals = assembly.dataset.load("train")
+        self.gan = GAN(assembly, device, reals=Feed(reals, device, seed).next)
         torch.manual_seed(seed + 1)
         share = (parallel.rank(), parallel.world())
-        self.feed = Feed(assembly.dataset.load("train"), device, seed, share=share)
+        self.feed = Feed(reals, device, seed, share=share)
+        extra = {
+            name: (s.size, Feed(s.of(reals), device, seed, share=share)) for name, (_, s) in assembly.streams.items()
+        }
         self.meter = Meter()
         self.step = 0
         source = torch.Generator().manual_seed(seed)
@@ -108,6 +113,8 @@ class Game:
 
         def drawn(player: str) -> Any:
             real = self.feed.next(batch_size) if player == "discriminator" or real_in_g else None
+            if real is not None and extra:
+                real = replace(real, extra={name: feed.next(size) for name, (size, feed) in extra.items()})
             latents = self.gan.latents(batch_size, source)
             labels = None if latents.labels is None else parallel.rows(latents.labels)
             return real, Latents(parallel.rows(latents.z), labels)

@@ -134,7 +134,7 @@ def test_the_package_exports_what_it_says() -> None:
 
 WRONG = [
     ("trian", "gantrick: error: trian: is not a command; did you mean train?"),
-    ("zzz", "gantrick: error: zzz: is not a command; there are train, plan, list, cite, eval, sample, compare, bench, fid"),
+    ("zzz", "gantrick: error: zzz: is not a command; there are train, adagan, plan, list, cite, eval, sample, compare, doctor, ablate, bench, fid"),
     ("train los=hinge", "gantrick train: error: los: there is no key los; did you mean loss?"),
     ("train loss=hinje", "gantrick train: error: loss=hinje: there is no loss called hinje; did you mean hinge?"),
     ("train trick=[ema,casading]", "gantrick train: error: trick=[ema,casading]: there is no trick called casading; did you mean cascading?"),
@@ -177,7 +177,7 @@ WRONG = [
     ("sample x --n 0", "gantrick sample: error: argument --n: must be a whole number at least 1, not 0; gantrick sample --help shows how it is called"),
     ("sample x --grid y.jpg", "gantrick sample: error: --grid y.jpg: must end in .png"),
     ("sample x --grid gone/y.png", "gantrick sample: error: gone/y.png: there is no folder gone; make it first"),
-    ("sample x --checkpoint bets", "gantrick sample: error: --checkpoint bets: must be best, last or the number of a step"),
+    ("sample x --checkpoint bets", "gantrick sample: error: --checkpoint: must be best, last, all or a step, not 'bets'"),
 ]  # fmt: skip
 
 
@@ -361,7 +361,7 @@ def test_list_shows_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("gantrick ", "train plan list cite eval sample compare bench fid"),
+        ("gantrick ", "train adagan plan list cite eval sample compare doctor ablate bench fid"),
         ("gantrick tr", "train"),
         ("/opt/train/bin/gantrick train loss=hin", "loss=hinge"),
         ("gantrick plan trick=ema trick.ema.dec", "trick.ema.decay="),

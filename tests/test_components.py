@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[1]
 ACTING = [(group, name) for group in ("regularizer", "trick") for name in registry.names(group)]
 LOSSES = registry.names("loss")
 EVERY = [(group, name) for group in registry.GROUPS for name in registry.names(group)]
-NO_NORM = {"g_norm": "none", "d_norm": "none"}  # so that what a component forbids changes nothing else
 NO_SWITCH = {
     "acgan",
     "conditional_batch_norm",
@@ -33,6 +32,7 @@ NO_SWITCH = {
     "minibatch_stddev",
     "orthogonal_init",
     "projection",
+    "rejection_sampling",
     "rotation",
     "self_modulation",
     "shared_embedding",
@@ -41,6 +41,7 @@ NO_SWITCH = {
     "spectral_norm",
     "unrolled",
     "virtual_batch_norm",
+    "weight_norm",
 }
 
 
@@ -50,6 +51,11 @@ def made(group: str, name: str, options: dict | None = None, **more):
     cls = registry.load(group, name)
     loss = "non_saturating" if "targets" in cls.needs else "hinge"
     return recipe(loss=loss, **{group: {name: options if options is not None else dict(cls.exercise)}}, **more)
+
+
+def bare(group: str, name: str) -> dict:
+    """Norms, so that what a component forbids changes nothing else."""
+    return {"g_norm": "batch" if "g.batch_statistics" in registry.load(group, name).needs else "none", "d_norm": "none"}
 
 
 @pytest.mark.parametrize(("group", "name"), EVERY, ids=lambda v: v)
@@ -88,9 +94,9 @@ def test_acts(group: str, name: str) -> None:
     """Weights, statistics or draws differ from those of the run without it."""
     if set(verbs(registry.load(group, name))) == {"watch"}:
         return  # it speaks to the trainer alone, and is seen to act in its own test
-    with_it = Game(made(group, name, model=NO_NORM)).rounds(3)
+    with_it = Game(made(group, name, model=bare(group, name))).rounds(3)
     loss = with_it.gan.assembly.recipe.loss.name
-    without = Game(recipe(loss=loss, model=NO_NORM)).rounds(3)
+    without = Game(recipe(loss=loss, model=bare(group, name))).rounds(3)
     same = equal(networks(with_it.state()), networks(without.state()))
     assert not same or not torch.equal(with_it.samples(), without.samples())
 
@@ -101,9 +107,9 @@ def test_neutral_settings_equal_its_absence(group: str, name: str) -> None:
     if neutral is None:
         assert name in NO_SWITCH, "has settings that switch it off, or stands in this list"
         return
-    with_it = Game(made(group, name, dict(neutral), model=NO_NORM)).rounds(3)
+    with_it = Game(made(group, name, dict(neutral), model=bare(group, name))).rounds(3)
     loss = with_it.gan.assembly.recipe.loss.name
-    without = Game(recipe(loss=loss, model=NO_NORM)).rounds(3)
+    without = Game(recipe(loss=loss, model=bare(group, name))).rounds(3)
     assert torch.equal(with_it.samples(), without.samples())
     for player in ("generator", "discriminator"):
         mine, theirs = with_it.gan.networks[player], without.gan.networks[player]
@@ -156,6 +162,6 @@ def test_points_as_well_as_images(group: str, name: str) -> None:
     one = {group: {name: dict(cls.exercise)}}
     config = recipe(loss=loss, dataset=ring, **one).resolved
 
-    game = Game(check({**config, "model": mlp})).rounds(2)
+    game = Game(check({**config, "model": {**mlp, "g_norm": bare(group, name)["g_norm"]}})).rounds(2)
     assert torch.isfinite(game.samples()).all()
     assert game.samples().shape == (5, 2)

@@ -66,8 +66,8 @@ def test_the_config_shows_every_setting_at_its_default() -> None:
 def test_the_defaults_stand_in_the_order_of_who_overrides_whom() -> None:
     entries = yaml.safe_load((CONFIGS / "config.yaml").read_text())["defaults"]
     groups = [next(iter(e)) if isinstance(e, dict) else e for e in entries]
-    order = ["_self_", "model", "metric", "regularizer", "optimizer", "dataset", "loss", "trick", "experiment", "debug"]
-    assert groups == [*order, "override hydra/job_logging"]
+    order = ["_self_", "model", "metric", "regularizer", "optimizer", "dataset", "loss", "trick", "experiment"]
+    assert groups == [*order, "hparams_search", "debug", "override hydra/job_logging"]
     chosen = {k: v for e in entries if isinstance(e, dict) for k, v in e.items()}
     assert [chosen[g] for g in ("dataset", "model", "loss", "optimizer", "metric")] == [
         "digits", "dcgan", "non_saturating", "adam", ["fid"],

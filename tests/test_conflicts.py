@@ -22,12 +22,13 @@ ENTRIES: list[tuple[str, str, dict]] = [
     (group, name, dict(registry.load(group, name).exercise))
     for group in ("regularizer", "trick")
     for name in registry.names(group)
-    if name not in ("spectral_norm", "ct", "feature_matching", "experience_replay")
+    if name not in ("spectral_norm", "ct", "feature_matching", "experience_replay", "rejection_sampling")
 ]
 ENTRIES += [("trick", "spectral_norm", {"network": n}) for n in ("discriminator", "generator", "both")]
 ENTRIES += [("regularizer", "ct", {"perturb": p}) for p in ("dropout", "noise")]
 ENTRIES += [("regularizer", "feature_matching", {"alone": alone}) for alone in (False, True)]
 ENTRIES += [("trick", "experience_replay", {"how": how}) for how in ("replace", "add")]
+ENTRIES += [("trick", "rejection_sampling", {"head": h, "samples": 50}) for h in ("features", "none")]
 LOSSES = registry.names("loss")
 PAIRS = [p for p in itertools.combinations(ENTRIES, 2) if p[0][:2] != p[1][:2]]
 SAMPLE = random.Random(20).sample([(loss, pair) for loss in LOSSES for pair in PAIRS], 200)
@@ -38,7 +39,10 @@ def chosen(loss: str, entries: tuple, d_norm: str, **more):
     groups: dict = {"regularizer": {}, "trick": {}}
     for group, name, options in entries:
         groups[group][name] = options
-    return recipe(loss=loss, model={"d_norm": d_norm}, **groups, **more)
+    model = {"d_norm": d_norm}
+    if any("g.batch_statistics" in registry.load(group, name).needs for group, name, _ in entries):
+        model["g_norm"] = "batch"
+    return recipe(loss=loss, model=model, **groups, **more)
 
 
 def holds(row: Row, loss: str, entries: tuple, d_norm: str) -> bool:
@@ -57,9 +61,11 @@ def trains_or_is_refused_as_the_table_says(loss: str, pair: tuple) -> None:
     if expected:
         with pytest.raises(ConfigError) as refused:
             bring_together(made)
-        assert len(refused.value.faults) == len(expected)
+        assert len(refused.value.faults) <= len(expected), "one sentence may name several"
         for row in expected:
             assert any(row[1] in fault for fault in refused.value.faults)
+        for fault in refused.value.faults:
+            assert any(row[1] in fault for row in expected)
         return
     game = Game(made, batch_size=4).rounds(2)
     assert game.meter.first_bad() is None and game.meter.read()
@@ -81,6 +87,7 @@ def the_order_does_not_matter(loss: str, pair: tuple) -> None:
     chains = (
         "build",
         "augment",
+        "disturb",
         "mislabel",
         "targets",
         "mix",
@@ -124,7 +131,7 @@ def test_every_pair(loss: str, entry: tuple) -> None:
 @pytest.mark.parametrize("d_norm", NORMS)
 @pytest.mark.parametrize("entry", ENTRIES, ids=name)
 def test_norm_of_d(entry: tuple, d_norm: str) -> None:
-    loss = "non_saturating" if "targets" in registry.load(*entry[:2]).needs else "hinge"
+    loss = "non_saturating" if registry.create(*entry).needs & {"targets", "probability_scores"} else "hinge"
     made = chosen(loss, (entry,), d_norm)
     if any(holds(row, loss, (entry,), d_norm) for row in REFUSED):
         with pytest.raises(ConfigError, match=r"d_norm=batch.*set model\.d_norm to"):
@@ -135,6 +142,26 @@ def test_norm_of_d(entry: tuple, d_norm: str) -> None:
         forbidden = any(holds(row, loss, (entry,), "batch") for row in REFUSED)
         assert not (forbidden and "d.batch_statistics" in assembly.tags)
     Game(made, batch_size=4).rounds(1)
+
+
+DRAWN = {"rejection_sampling": {"samples": 50}, "standing_statistics": {"batches": 2}, "ema": {"decay": 0.5}}
+MOVED = {"diffaugment": {}, "latent_optimization": {"beta": 0.1}}
+MANY = {
+    "wgan_ct": ("wgan", {"gp": {}, "ct": {}}, {"cascading": {}, **MOVED, **DRAWN}),
+    "labels": ("hinge", {}, {"conditional_batch_norm": {}, "projection": {}, "cascading": {}, **MOVED, **DRAWN}),
+    "packs": ("non_saturating", {"r1": {}}, {"pacgan": {}, "diffaugment": {}, "standing_statistics": {"batches": 2}}),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_many_at_once(name: str) -> None:
+    """They train, draw finite samples, and in the opposite order the same weights and the same samples."""
+    loss, regularizers, tricks = MANY[name]
+    found = []
+    for ordered in (tricks, dict(reversed(tricks.items()))):
+        game = Game(recipe(loss, regularizers, ordered, {"g_norm": "batch", "d_norm": "none"})).rounds(2)
+        found.append((networks(game.state()), game.samples()))
+    assert torch.isfinite(found[0][1]).all() and equal(found[0][0], found[1][0]) and torch.equal(*[s for _, s in found])
 
 
 def test_all_refusals_come_at_once() -> None:

@@ -143,3 +143,36 @@ def test_a_batch_may_span_epochs(count: int) -> None:
     one_by_one = taken(Feed(numbered(7), CPU, 0), *[1] * (2 * count))
     assert taken(feed, count) + taken(feed, count) == one_by_one
     assert (feed.epoch, feed.position) == ((2 * count - 1) // 7, (2 * count - 1) % 7 + 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 6), (1, 4, 4)])
+def test_images_are_moved_and_mirrored_at_their_edges(shape: tuple[int, ...]) -> None:
+    """Each is one of the (2·3 + 1)² crops of numpy's reflected padding, all of which come, and the epochs differ.
+
+    Of 7·7 crops none is missing among 1,000 images but with probability 49 · (48/49)^1000 = 5e-8.
+    """
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    samples = Samples(torch.from_numpy(images)[None].repeat(1000, 1, 1, 1))
+    feed, plain = Feed(samples, CPU, 0, shift=3), Feed(samples, CPU, 0)
+    padded = np.pad(images, ((0, 0), (3, 3), (3, 3)), "reflect")
+    crops = {
+        padded[:, y : y + shape[1], x : x + shape[2]].tobytes(): (y, x) for y in range(7) for x in range(7)
+    }  # fmt: skip
+    first, second = (to_uint8(feed.next(1000).images).numpy() for _ in range(2))
+    found = [crops[image.tobytes()] for image in first]
+    assert set(found) == set(crops.values()) and not np.array_equal(first, second)
+    assert np.array_equal(to_uint8(plain.next(1000).images[:1]).numpy()[0], images)
+
+
+def test_moves_are_restored_and_shared_as_the_order_is() -> None:
+    """A feed that goes on, and the rows of two processes, have the images that a feed alone has; flips stay."""
+    samples = Samples(torch.randint(0, 256, (11, 2, 5, 5), dtype=torch.uint8), torch.arange(11))
+    one = Feed(samples, CPU, 4, flip=True, shift=2)
+    whole = torch.cat([one.next(6).images for _ in range(4)])
+    other = Feed(samples, CPU, 4, flip=True, shift=2)
+    other.load_state_dict({"epoch": 0, "position": 6})
+    assert torch.equal(torch.cat([other.next(6).images for _ in range(3)]), whole[6:])
+    shares = [Feed(samples, CPU, 4, flip=True, shift=2, share=(rank, 2)) for rank in range(2)]
+    assert torch.equal(torch.cat([feed.next(24).images for feed in shares]), whole)
+    labels = [Feed(samples, CPU, 4, flip=True, shift=shift).next(6).labels for shift in (0, 2)]
+    assert torch.equal(*labels)

@@ -182,7 +182,21 @@ CASES: dict[str, dict[str, Any]] = {
         "trick": {"virtual_batch_norm": {"reference": 6}, "layer_noise": {}},
         "model": {"d_norm": "none"},
     },
+    "augmented, latents moved, samples refused, standing statistics": {
+        "loss": "hinge",
+        "trick": {
+            "diffaugment": {},
+            "latent_optimization": {"beta": 0.1, "weight": 1.0},
+            "rejection_sampling": {"samples": 40},
+            "standing_statistics": {"batches": 2},
+        },
+    },
     "both at once, o_gan": {"loss": "o_gan", "trick": {"simultaneous": {}}, "model": {"init": "default"}},
+    "labels of a few": {
+        "loss": "semi_supervised",
+        "regularizer": {"feature_matching": {"alone": True}, "ct": {"compare": "classes"}},
+        "trick": {"layer_noise": {"input_sigma": 0.1}, "weight_norm": {}, "ema": {"network": "both"}},
+    },
     "dragan, r1, packs, wrong labels": {
         "regularizer": {"dragan": {}, "r1": {}},
         "trick": {"pacgan": {}, "label_flipping": {"probability": 0.2}},

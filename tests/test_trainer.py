@@ -7,8 +7,10 @@ import math
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +20,14 @@ from PIL import Image
 from playing import Game, equal, networks, recipe
 
 from gantrick import checkpoint, registry, sampling
+from gantrick import step as step_module
 from gantrick.recipe import Recipe, check
 from gantrick.stages import Component
 from gantrick.tracking import folder as folder_module
 from gantrick.tracking.console import Console
 from gantrick.tracking.folder import RunFolder
 from gantrick.trainer import Diverged, Trainer, run
-from gantrick.types import Batch, Figures, GantrickError, Latents, Metric, Verdict
+from gantrick.types import Batch, Figures, GantrickError, Latents, Metric, Stream, Verdict
 
 FID = {"fid": {"name": "fid", "extractor": "digits_cnn", "samples": 100}}
 
@@ -136,7 +139,7 @@ def test_a_trained_run_draws_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
 def test_samples_that_are_not_accepted_are_drawn_again(tmp_path: Path, registered: dict) -> None:
     class Picky(Component):
-        def accept(self, mask, images, scores):
+        def accept(self, mask, images, output):
             return mask & (torch.arange(len(images)) % 3 == 0)
 
     registry.register("trick.picky")(Picky)
@@ -230,7 +233,7 @@ def test_extra_streams_reach_the_component(tmp_path: Path, registered: dict) -> 
 
     class Second(Component):
         def streams(self):
-            return {"second": 3}
+            return {"second": Stream(3)}
 
         def d_penalty(self, inputs):
             seen.append(inputs.real.batch.extra["second"].images.shape)
@@ -302,7 +305,7 @@ def test_figures_of_any_number_type_go_into_a_readable_checkpoint(tmp_path: Path
 
 def test_drawing_ends_where_nothing_is_accepted(tmp_path: Path, registered: dict) -> None:
     class Never(Component):
-        def accept(self, mask, images, scores):
+        def accept(self, mask, images, output):
             return mask & False
 
     registry.register("trick.never")(Never)
@@ -351,10 +354,19 @@ STATEFUL = [
     {"loss": "wgan", "regularizer": {"gp": {}, "ct": {}}, "trick": {"cascading": {}, "ema": {"start": 2}}},
     {"loss": "hinge", "regularizer": {"r1": {"interval": 3}}, "trick": {"spectral_norm": {"network": "both"}}},
     {"trick": {"instance_noise": {"anneal": 9}, "label_smoothing": {}}, "d_steps": 2, "accumulate": 2},
+    {
+        "trick": {
+            "diffaugment": {},
+            "latent_optimization": {"beta": 0.1, "weight": 1.0},
+            "rejection_sampling": {"samples": 40},
+            "standing_statistics": {"batches": 2},
+            "ema": {},
+        }
+    },
 ]
 
 
-@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise"])
+@pytest.mark.parametrize("settings", STATEFUL, ids=["wgan_ct", "sngan", "noise", "drawing"])
 @pytest.mark.parametrize("crash", [3, 5, 8])
 def test_a_run_that_was_cut_off_ends_in_the_same_bits(
     tmp_path: Path, registered: dict, settings: dict, crash: int
@@ -403,6 +415,60 @@ def test_a_finished_run_is_taken_further_only_with_more_steps(tmp_path: Path) ->
         run(made, folder, console=Console(quiet=True))
     assert run(check({**made.resolved, "steps": 6}), folder, console=Console(quiet=True), resume=True) == 0
     assert [row["step"] for row in rows(folder)] == [2, 4, 6]
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The trainer's clock: a step takes a second, and nothing else takes any."""
+    now, round_ = [0.0], step_module.Play.round
+
+    def slow(self: step_module.Play, number: int) -> None:
+        now[0] += 1.0
+        round_(self, number)
+
+    monkeypatch.setattr(step_module.Play, "round", slow)
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr("gantrick.trainer.time", clock)
+    return now
+
+
+def test_seconds_end_a_run_and_more_of_them_take_it_further(tmp_path: Path, clocked: list[float]) -> None:
+    made = small(steps=9, max_seconds=3.0)
+    folder = train(made, tmp_path / "run")
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "finished" and status["step"] == 3 and status["reason"] == "max_seconds=3 ended it"
+    assert [row["step"] for row in rows(folder) if "fid/digits_cnn" in row] == [0, 2, 3], "it is judged where it ends"
+    with pytest.raises(GantrickError, match="trained for 3 s, its last; give a larger max_seconds="):
+        run(made, folder, console=Console(quiet=True), resume=True)
+    # Cut off after two seconds it goes on for one; with six it takes six steps, and has the bits of an undisturbed run.
+    cut = tmp_path / "cut"
+    train(check({**made.resolved, "max_seconds": 2.0}), cut)
+    assert run(made, cut, console=Console(quiet=True), resume=True) == 0
+    states = [checkpoint.load(each / "checkpoints" / "last.pt") for each in (folder, cut)]
+    assert states[0]["step"] == states[1]["step"] == 3
+    assert all(equal(states[0]["gan"][part], states[1]["gan"][part]) for part in ("generator", "discriminator"))
+    assert run(check({**made.resolved, "max_seconds": 6.0}), cut, console=Console(quiet=True), resume=True) == 0
+    assert json.loads((cut / "status.json").read_text())["step"] == 6
+
+
+def test_a_run_killed_after_its_seconds_were_saved_is_only_closed(tmp_path: Path, clocked: list[float]) -> None:
+    made = small(steps=9, max_seconds=3.0)
+    folder = train(made, tmp_path / "run")
+    before = rows(folder)
+    RunFolder(folder).status("running", 3)
+    assert run(made, folder, console=Console(quiet=True), resume=True) == 0
+    assert rows(folder) == before and RunFolder(folder).state() == "finished"
+
+
+def test_what_a_run_cost_stands_in_its_folder(tmp_path: Path) -> None:
+    folder = train(small(metric={}), tmp_path / "run")
+    counts = json.loads((folder / "environment.json").read_text())["parameters"]
+    state = checkpoint.load(folder / "checkpoints" / "last.pt")["gan"]
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    for player in ("generator", "discriminator"):
+        weights = [v for k, v in state[player].items() if not k.endswith(buffers)]
+        assert counts[player] == sum(v.numel() for v in weights) > 100
+    assert 2**26 < json.loads((folder / "status.json").read_text())["peak_memory"] < 2**36  # torch alone has 100 MB
 
 
 def test_a_run_killed_after_its_last_checkpoint_is_only_closed(tmp_path: Path) -> None:

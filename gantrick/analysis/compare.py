@@ -85,9 +85,9 @@ class Estimate:
         mean, n = statistics.fmean(values), len(values)
         if n < 2:
             return cls(mean, math.nan, n)
-        from scipy.stats import t
+        from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
 
-        return cls(mean, float(t.ppf((1 + confidence) / 2, n - 1)) * statistics.stdev(values) / math.sqrt(n), n)
+        return cls(mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * statistics.stdev(values) / math.sqrt(n), n)
 
     def __str__(self) -> str:
         return f"{self.mean:.4g}" if math.isnan(self.half) else f"{self.mean:.4g} ± {self.half:.2g}"

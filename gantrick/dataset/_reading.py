@@ -75,12 +75,7 @@ def _limited(samples: Samples, limit: int) -> Samples:
             "lower it, or set dataset.limit=null for all"
         )
     rows = torch.from_numpy(subset(len(samples), limit, samples.labels))
-    labels, weights = samples.labels, samples.weights
-    return Samples(
-        samples.images[rows] if isinstance(samples.images, Tensor) else samples.images.take(rows),
-        None if labels is None else labels[rows],
-        None if weights is None else weights[rows],
-    )
+    return samples.take(rows)
 
 
 def _weights(path: Path, count: int) -> Tensor:

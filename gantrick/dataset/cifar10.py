@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from gantrick.dataset._arrays import layout, read_labels, read_samples
 from gantrick.dataset._download import data_root, obtain
-from gantrick.types import ConfigError, Dataset, DataShape, Paper, Samples
+from gantrick.types import Bound, ConfigError, Dataset, DataShape, Paper, Samples
 
 
 class Cifar10(Dataset):
@@ -16,7 +16,8 @@ class Cifar10(Dataset):
 
     Looked for in `root` (null: $GANTRICK_DATA, else ~/.cache/gantrick-data): torchvision's cifar-10-batches-py, else
     cifar10_train.npz and cifar10_test.npz (images uint8 NHWC, labels), else downloaded where `download` allows. `flip`
-    is off as in the SNGAN and WGAN-GP papers. Raises ConfigError that names the missing files.
+    and `shift` are off as in the SNGAN and WGAN-GP papers; classifiers take them. Raises ConfigError that names the
+    missing files.
     """
 
     paper = Paper(
@@ -27,10 +28,16 @@ class Cifar10(Dataset):
         url="https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
     )
 
-    def __init__(self, root: str | None = None, download: bool = True, flip: bool = False):
+    def __init__(
+        self,
+        root: str | None = None,
+        download: bool = True,
+        flip: bool = False,
+        shift: Annotated[int, Bound(ge=0, le=31)] = 0,
+    ):
         self.root = root
         self.download = download
-        self.flip = flip
+        self.flip, self.shift = flip, shift
 
     @property
     def data(self) -> DataShape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, Literal
@@ -23,7 +23,10 @@ from gantrick.types import ConfigError, Count, DataShape, Model, NetworkSpec, No
 class MLP(Model):
     """G: h ↦ relu(norm(W h)) for each hidden layer, then W h; D: h ↦ dropout(leaky_relu(norm(W h), 0.2))   (1406.2661).
 
-    Raises ConfigError where instance normalisation is asked for: a hidden unit has no positions to normalise over.
+    A width is that of all hidden layers, or a list of the widths of each, which is then the depth. d_slope is that of
+    D's leaky relu, 0 a plain one.
+    Raises ConfigError where instance normalisation is asked for: a hidden unit has no positions to normalise over; and
+    where a list of widths does not have as many entries as the depth says.
     """
 
     paper: ClassVar[Paper] = papers.GAN
@@ -31,13 +34,15 @@ class MLP(Model):
 
     z_size: Count = 2
     z_distribution: Literal["normal", "uniform"] = "normal"
-    g_width: Count | None = None
-    d_width: Count | None = None
+    g_width: Count | list[Count] | None = None
+    d_width: Count | list[Count] | None = None
     g_depth: Count | None = None
     d_depth: Count | None = None
     g_norm: Norm = "auto"
     d_norm: Norm = "auto"
     init: Init = "default"
+    g_activation: Literal["relu", "softplus"] = "relu"
+    d_slope: Rate = 0.2
     output: Literal["auto", "tanh", "none"] = "auto"
     d_dropout: Rate = 0.0
     d_dropout_rate: Rate | None = None
@@ -47,6 +52,17 @@ class MLP(Model):
             f"model.{name}: model.mlp has no positions for instance normalisation; choose batch, layer or none"
             for name, kind in (("g_norm", g_norm), ("d_norm", d_norm))
             if kind == "instance"
+        ]
+        faults += [
+            f"model.{player}_depth: {depth} hidden layers, and model.{player}_width has {len(widths)}; leave "
+            f"model.{player}_depth at null"
+            for player, widths, depth in (("g", self.g_width, self.g_depth), ("d", self.d_width, self.d_depth))
+            if isinstance(widths, list) and depth not in (None, len(widths))
+        ]
+        faults += [
+            f"model.{player}_width: an empty list; give a width, or one for each hidden layer"
+            for player, widths in (("g", self.g_width), ("d", self.d_width))
+            if widths == []
         ]
         if faults:
             raise ConfigError(*faults)
@@ -59,34 +75,42 @@ class MLP(Model):
             pool="flatten",
             init=self.init,
             d_dropout=self.d_dropout,
-            g_blocks=self.g_depth or 3,
+            g_blocks=len(_widths(self.g_width, self.g_depth)),
         )
 
     def generator(self, spec: NetworkSpec) -> nn.Module:
         tanh = spec.data.is_image if self.output == "auto" else self.output == "tanh"
-        return Generator(spec, self.g_width or 128, self.g_depth or 3, tanh)
+        return Generator(spec, _widths(self.g_width, self.g_depth), tanh, ACTIVATIONS[self.g_activation])
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
-        return Discriminator(with_dropout_rate(spec, self.d_dropout_rate), self.d_width or 128, self.d_depth or 3)
+        spec = with_dropout_rate(spec, self.d_dropout_rate)
+        return Discriminator(spec, _widths(self.d_width, self.d_depth), self.d_slope)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
+
+
+def _widths(width: int | list[int] | None, depth: int | None) -> list[int]:
+    return width if isinstance(width, list) else [width or 128] * (depth or 3)
 
 
 class Generator(nn.Module):
     """(B, Z) -> (B, *shape)."""
 
-    def __init__(self, spec: NetworkSpec, width: int, depth: int, tanh: bool):
+    def __init__(self, spec: NetworkSpec, widths: Sequence[int], tanh: bool, activation: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.blocks, self.shape, self.tanh = depth, spec.data.shape, tanh
-        self.norms = nn.ModuleList(spec.g_norm(width) for _ in range(depth))
+        self.blocks, self.shape, self.tanh, self.activation = len(widths), spec.data.shape, tanh, activation
+        self.norms = nn.ModuleList(spec.g_norm(width) for width in widths)
         self.hidden = nn.ModuleList(
-            nn.Linear(width if i else first_size(spec), width, bias=needs_bias(norm))
-            for i, norm in enumerate(self.norms)
+            nn.Linear(before, width, bias=needs_bias(norm))
+            for before, width, norm in zip([first_size(spec), *widths[:-1]], widths, self.norms, strict=True)
         )
-        self.last = nn.Linear(width, prod(self.shape))
+        self.last = nn.Linear(widths[-1], prod(self.shape))
 
     def forward(self, first: Tensor, conditions: Sequence[Tensor | None]) -> Tensor:
         h = first
         for layer, norm, condition in zip(self.hidden, self.norms, conditions, strict=True):
-            h = F.relu(norm(layer(h), condition))
+            h = self.activation(norm(layer(h), condition))
         h = self.last(h).view(-1, *self.shape)
         return torch.tanh(h) if self.tanh else h
 
@@ -94,21 +118,23 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(B, *shape) -> (B, F). As in DCGAN the first layer has no norm."""
 
-    def __init__(self, spec: NetworkSpec, width: int, depth: int):
+    def __init__(self, spec: NetworkSpec, widths: Sequence[int], slope: float):
         super().__init__()
         channels, *size = spec.data.shape
+        self.slope = slope
         inputs = (spec.d_channels or channels) * prod(size)
-        self.norms = nn.ModuleList(spec.d_norm(width) if i else NoNorm(width) for i in range(depth))
+        self.norms = nn.ModuleList(spec.d_norm(width) if i else NoNorm(width) for i, width in enumerate(widths))
         self.hidden = nn.ModuleList(
-            nn.Linear(width if i else inputs, width, bias=needs_bias(norm)) for i, norm in enumerate(self.norms)
+            nn.Linear(before, width, bias=needs_bias(norm))
+            for before, width, norm in zip([inputs, *widths[:-1]], widths, self.norms, strict=True)
         )
-        self.dropouts = nn.ModuleList(spec.d_dropout(0.5) for _ in range(depth))
+        self.dropouts = nn.ModuleList(spec.d_dropout(0.5) for _ in widths)
         self.tail = spec.tail()
-        self.features = count_features(self.tail, width)
+        self.features = count_features(self.tail, widths[-1])
 
     def forward(self, images: Tensor) -> Tensor:
         h = images.flatten(1)
         for layer, norm, dropout in zip(self.hidden, self.norms, self.dropouts, strict=True):
-            h = dropout(F.leaky_relu(norm(layer(h)), 0.2))
+            h = dropout(F.leaky_relu(norm(layer(h)), self.slope))
         features: Tensor = self.tail(h)
         return features

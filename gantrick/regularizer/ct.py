@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from gantrick import parallel
 from gantrick.layers.dropout import Dropout
 from gantrick.stages import Component, Forbidden
-from gantrick.types import Count, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive, Rate
+from gantrick.types import CLASSES, Count, NetworkSpec, NonNegative, Paper, PenaltyInputs, Positive, Rate
 
 
 class Ct(Component):
@@ -18,8 +18,12 @@ class Ct(Component):
     before the head, and the scores' squares are summed with the weights of the scores. The pass ′ is the one that the
     adversarial loss uses. λ₂ is `weight`, inside the maximum, M′ is `margin`.
 
+    compare=classes, for a D that tells classes by logits l (B, K): mean_k (softmax(l′)_k − softmax(l″)_k)² in place of
+    the scores' square, as in the semi-supervised runs of the official code.
+
     The component puts dropout into D itself, where the official networks have it and at their rates (`dropout: auto`),
     or at one rate everywhere; a model with dropout of its own keeps it. Dropout is active in every pass of training.
+    Whatever else in D is drawn anew in each pass (trick=layer_noise) perturbs as well: with that dropout may be 0.
     perturb=noise is the idea's first form: x + σε in place of dropout; its σ is this project's choice.
     Source: Wei et al., arXiv 1803.01541, constants from the official code (λ₂ = 2, M′ = 0).
     """
@@ -46,6 +50,7 @@ class Ct(Component):
         weight: NonNegative = 2.0,
         margin: NonNegative = 0.0,
         feature_weight: NonNegative = 0.1,
+        compare: Literal["scores", "classes"] = "scores",
         perturb: Literal["dropout", "noise"] = "dropout",
         dropout: Rate | Literal["auto"] = "auto",
         sigma: Positive = 0.1,
@@ -53,7 +58,9 @@ class Ct(Component):
     ):
         super().__init__()
         self.weight, self.margin, self.feature_weight, self.interval = weight, margin, feature_weight, interval
-        self.perturb, self.dropout, self.sigma = perturb, dropout, sigma
+        self.compare, self.perturb, self.dropout, self.sigma = compare, perturb, dropout, sigma
+        if compare == "classes":
+            self.needs = frozenset({"d.classes"})
         if perturb == "dropout":
             self.provides = frozenset({"d.dropout"})
 
@@ -79,7 +86,10 @@ class Ct(Component):
         else:
             first = inputs.critic(seen + self.sigma * parallel.randn_like(seen), labels)
             second = inputs.critic(seen + self.sigma * parallel.randn_like(seen), labels)
-        scores = (first.scores - second.scores).square() @ inputs.score_weights
+        if self.compare == "classes":
+            said = (first.extra[CLASSES].softmax(1) - second.extra[CLASSES].softmax(1)).square().mean(1)
+        else:
+            said = (first.scores - second.scores).square() @ inputs.score_weights
         features = (first.features - second.features).square().mean(1)
         # λ₂ is the component's weight: max(0, λ₂ a − M′) = λ₂ max(0, a − M′/λ₂)
-        return F.relu(scores + self.feature_weight * features - self.margin / self.weight).mean()
+        return F.relu(said + self.feature_weight * features - self.margin / self.weight).mean()

@@ -20,7 +20,11 @@ class WeightClip(Component):
         "d.spectral_norm": Forbidden(
             "spectral normalisation divides the scale of a weight out again, so clipping it bounds nothing",
             "leave one of the two out, or set trick.spectral_norm.network=generator",
-        )
+        ),
+        "d.weight_norm": Forbidden(
+            "weight normalisation divides the length of a row out again, so clipping it bounds nothing",
+            "leave one of the two out",
+        ),
     }
     neutral = {"bound": 1e9}
 

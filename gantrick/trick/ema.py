@@ -13,6 +13,9 @@ from gantrick.types import Paper, Rate, Whole
 class Ema(Component):
     """θ̄ ← d θ̄ + (1 − d) θ of G after every step; samples and figures are drawn from θ̄.
 
+    network: whose weights are averaged. Of D they are for the figures of its own classes (metric=classification_error),
+    as in the official code of semi-supervised GANs (there d = 0.9999, from θ̄ = 0); training never sees either.
+
     Up to step `start` θ̄ is a copy of θ. With `ramp` the decay is min(d, (1 + n)/(10 + n)) at the n-th update after
     that, so that a short run does not average in its beginning. buffers: the running statistics of normalisation are
     averaged too, or copied; all other buffers are copied. Source: Yazıcı et al., arXiv 1806.04498; decay, start and
@@ -28,25 +31,31 @@ class Ema(Component):
         "1806.04498",
         "International Conference on Learning Representations",
     )
-    claims = frozenset({"g.average"})
     neutral = {"decay": 0.0, "ramp": False}
     averaged: nn.Module
+    averaged_discriminator: nn.Module
     steps: Tensor
 
     def __init__(
         self,
+        network: Literal["discriminator", "generator", "both"] = "generator",
         decay: Rate = 0.999,
         start: Whole = 0,
         ramp: bool = True,
         buffers: Literal["average", "copy"] = "average",
     ):
         super().__init__()
+        players = ("generator", "discriminator") if network == "both" else (network,)
+        self.claims = frozenset(f"{player[0]}.average" for player in players)
         self.decay, self.start, self.ramp = decay, start, ramp
         self.means = ("running_mean", "running_var") if buffers == "average" else ()
         self.register_buffer("steps", torch.zeros(()))
 
     def begin(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        self.averaged = copy.deepcopy(generator).requires_grad_(False)
+        if "g.average" in self.claims:
+            self.averaged = copy.deepcopy(generator).requires_grad_(False)
+        if "d.average" in self.claims:
+            self.averaged_discriminator = copy.deepcopy(discriminator).requires_grad_(False)
 
     @torch.no_grad()
     def average(self, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -55,9 +64,15 @@ class Ema(Component):
         decay = ((1 + n) / (10 + n)).clamp(max=self.decay) if self.ramp else torch.full_like(n, self.decay)
         decay = decay * (n > 0)
 
-        targets: list[Tensor] = list(self.averaged.parameters())
-        sources: list[Tensor] = list(generator.parameters())
-        for (name, target), source in zip(self.averaged.named_buffers(), generator.buffers(), strict=True):
+        if "g.average" in self.claims:
+            self._follow(self.averaged, generator, decay)
+        if "d.average" in self.claims:
+            self._follow(self.averaged_discriminator, discriminator, decay)
+
+    def _follow(self, averaged: nn.Module, network: nn.Module, decay: Tensor) -> None:
+        targets: list[Tensor] = list(averaged.parameters())
+        sources: list[Tensor] = list(network.parameters())
+        for (name, target), source in zip(averaged.named_buffers(), network.buffers(), strict=True):
             if name.endswith(self.means):
                 targets.append(target)
                 sources.append(source)

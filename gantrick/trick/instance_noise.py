@@ -34,5 +34,5 @@ class InstanceNoise(Component):
     def schedule(self, step: int) -> None:
         self.level.fill_(self.sigma * max(0.0, 1 - step / self.anneal) if self.anneal else self.sigma)
 
-    def augment(self, images: Tensor) -> Tensor:
+    def disturb(self, images: Tensor) -> Tensor:
         return images + self.level * parallel.randn_like(images)

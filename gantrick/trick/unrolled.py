@@ -40,6 +40,7 @@ class Unrolled(Component):
     ):
         super().__init__()
         self.steps, self.inner, self.rate, self.first_order = steps, inner, rate, first_order
+        self.provides = frozenset({"unrolled_steps"} if steps and not first_order else ())
 
     def update_rule(self, play: Play) -> None:
         for _ in range(play.g_steps):

@@ -22,6 +22,7 @@ class VirtualBatchNorm(Component):
 
     paper = papers.IMPROVED
     claims = frozenset({"g.norm"})
+    provides = frozenset({"g.reference_statistics"})
 
     def __init__(
         self,

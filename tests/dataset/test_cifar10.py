@@ -117,7 +117,7 @@ def test_arrays_of_another_shape_are_refused(tmp_path: Path) -> None:
 def test_shape_and_config() -> None:
     assert Cifar10().data == DataShape((3, 32, 32), 10) and not Cifar10().flip and Cifar10(flip=True).flip
     config = yaml.safe_load(YAML.read_text())["dataset"]
-    assert config == {"name": "cifar10", "root": None, "download": True, "flip": False}
+    assert config == {"name": "cifar10", "root": None, "download": True, "flip": False, "shift": 0}
     made = registry.create("dataset", config.pop("name"), config)
     assert vars(made) == vars(Cifar10())
 

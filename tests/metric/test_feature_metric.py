@@ -15,7 +15,8 @@ from processes import COUNT, Pool
 from torch import Tensor
 
 from gantrick import registry
-from gantrick.evaluation import Judging, Reals, take
+from gantrick.evaluation import Judging, take
+from gantrick.feed import Reals
 from gantrick.metric import _features, _neighbours, features
 from gantrick.metric._features import FeatureMetric
 from gantrick.types import ConfigError, Figures, GantrickError, Pictures, Samples
@@ -290,7 +291,7 @@ def test_labelled_fakes_are_those_without_labels_and_refused_samples_take_their_
     assert torch.cat([found for found, _ in batches]).equal(plain)
     assert torch.cat([labels for _, labels in batches]).tolist() == [i % 10 for i in range(20)]
     gan.stages.actors["accept"] = [gan.stages["d_loss"][0]]
-    gan.stages._calls["accept"] = [lambda mask, images, scores: mask & (torch.arange(len(mask)) % 2 == 0)]
+    gan.stages._calls["accept"] = [lambda mask, images, output: mask & (torch.arange(len(mask)) % 2 == 0)]
     batches = list(judging.labelled_fakes(20, 8, lambda images: images.flatten(1).float()))
     labels = torch.cat([labels for _, labels in batches])
     assert len(labels) == 20 and labels.remainder(2).eq(0).all()

@@ -9,8 +9,8 @@ from measuring import Fixed, Measured, digits, gaussian
 from torch import Tensor
 
 from gantrick.dataset._reading import subset
-from gantrick.evaluation import Judging, Reals, take
-from gantrick.feed import to_uint8
+from gantrick.evaluation import Judging, take
+from gantrick.feed import Reals, to_uint8
 from gantrick.metric.generalization import Generalization, compared
 from gantrick.types import ConfigError, GantrickError, Samples
 

@@ -128,3 +128,30 @@ def test_a_copy_gives_the_same() -> None:
     z = torch.randn(8, 2)
     out = generator(z, [None] * 3)
     assert torch.equal(copy.deepcopy(generator)(z, [None] * 3), out)
+
+
+def test_widths_of_each_layer_and_other_activations() -> None:
+    """The networks of the semi-supervised GAN for MNIST, by hand."""
+    model = MLP(z_size=3, g_width=[4, 5], d_width=[6, 2, 3], g_activation="softplus", d_slope=0.0)
+    spec = model.spec(POINTS, "none", "none")
+    generator, discriminator = model.generator(spec), model.discriminator(spec)
+    assert (spec.g_blocks, generator.blocks, discriminator.features) == (2, 2, 3)
+    w1, b1, w2, b2, w3, b3 = (p.detach() for p in generator.parameters())
+    z = torch.randn(5, 3)
+    h = torch.log1p((z @ w1.T + b1).exp())
+    points = torch.log1p((h @ w2.T + b2).exp()) @ w3.T + b3
+    torch.testing.assert_close(generator(z, [None, None]), points)
+    h = points
+    for layer in discriminator.hidden:
+        h = (h @ layer.weight.T + layer.bias).clamp_min(0)
+    torch.testing.assert_close(discriminator(points), h)
+    assert [layer.out_features for layer in discriminator.hidden] == [6, 2, 3]
+
+
+def test_widths_that_do_not_fit() -> None:
+    with pytest.raises(ConfigError) as error:
+        MLP(g_width=[4, 5], g_depth=3, d_width=[]).spec(POINTS, "none", "none")
+    first, second = error.value.faults
+    assert "model.g_depth: 3 hidden layers, and model.g_width has 2; leave model.g_depth at null" in first
+    assert "model.d_width: an empty list" in second
+    assert MLP(d_width=[4, 5], d_depth=2).spec(POINTS, "none", "none").g_blocks == 3

@@ -12,7 +12,7 @@ from playing import Game, recipe
 from torch import Tensor, nn
 
 from gantrick.regularizer.ct import Ct
-from gantrick.types import DiscriminatorOutput
+from gantrick.types import CLASSES, Batch, ConfigError, DiscriminatorOutput, Judged
 
 SNGAN = {"name": "sngan_resnet", "g_width": 4, "d_width": 4}
 
@@ -197,3 +197,31 @@ def test_noise_instead_of_dropout() -> None:
     assert abs((one * two).mean()) < 4.9 / np.sqrt(one.size)
     f1, f2 = (seen.numpy() for seen in calls.images)
     assert got == pytest.approx(by_hand(f1 @ a.numpy(), f2 @ a.numpy(), f1, f2, weights, 2.0, 0.1, 0.05), rel=1e-10)
+
+
+@pytest.mark.parametrize(("scale", "share", "margin"), [(0.5, 0.1, 0.0), (0.05, 0.0, 0.0), (1.0, 0.1, 0.02)])
+def test_classes_in_numpy(scale: float, share: float, margin: float) -> None:
+    """E max(0, λ (mean_k Δsoftmax² + share · mean_j ΔD_²) − M′), whatever the scores."""
+    rng = np.random.default_rng(2)
+    logits, features = rng.normal(size=(2, 7, 5)), rng.normal(size=(2, 7, 3))
+    scores = torch.zeros(7, 1, dtype=F64)
+    first, second = (
+        DiscriminatorOutput(scores + i, torch.tensor(features[i]), {CLASSES: torch.tensor(logits[i])}) for i in (0, 1)
+    )
+    real = Judged(Batch(torch.zeros(7, 2)), torch.zeros(7, 2), first)
+    inputs, _ = penalty_inputs(lambda images: second, real, torch.zeros(7, 2))
+    component = Ct(weight=scale, feature_weight=share, margin=margin, compare="classes")
+    p = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
+    apart = ((p[0] - p[1]) ** 2).mean(1) + share * ((features[0] - features[1]) ** 2).mean(1)
+    wanted = np.maximum(0, scale * apart - margin).mean()
+    assert scale * component.d_penalty(inputs).item() == pytest.approx(wanted, rel=1e-12) and wanted > 0
+
+
+def test_classes_need_a_d_that_tells_them() -> None:
+    with pytest.raises(
+        ConfigError, match=r"regularizer\.ct: needs that D tells the classes .*choose loss=semi_supervised"
+    ):
+        Game(recipe("wgan", {"ct": {"compare": "classes"}}))
+    game = Game(recipe("semi_supervised", {"ct": {"compare": "classes", "dropout": 0.0}}, {"layer_noise": {}}))
+    record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
+    assert record.terms["penalty/ct"].item() > 1e-8, "noise in the layers is what differs"

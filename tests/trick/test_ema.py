@@ -145,3 +145,21 @@ def test_with_spectral_norm_in_the_generator() -> None:
     names = [name for name in live if name.endswith((".u", ".v"))]
     assert names and all(torch.equal(live[name], mean[name]) for name in names)
     assert torch.isfinite(game.samples()).all()
+
+
+def test_of_the_discriminator() -> None:
+    """D's mean step by step; what is drawn, and training, notice nothing."""
+    game, plain = Game(recipe(trick={"ema": {"network": "discriminator", "decay": 0.8, "ramp": False}})), Game(recipe())
+    mean = values(game.gan.discriminator)
+    for _ in range(3):
+        game.rounds(1)
+        plain.rounds(1)
+        mean = {name: 0.8 * mean[name] + 0.2 * value for name, value in values(game.gan.discriminator).items()}
+    averaged = game.gan.averaged_discriminator
+    assert averaged is not None and plain.gan.averaged_discriminator is None
+    for name, value in values(averaged).items():
+        np.testing.assert_allclose(value, mean[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert game.gan.drawing_generator == (game.gan.generator, "raw")
+    assert torch.equal(game.samples(), plain.samples())
+    both = Game(recipe(trick={"ema": {"network": "both"}})).rounds(1).gan
+    assert both.averaged_discriminator is not None and both.drawing_generator[1] == "ema"

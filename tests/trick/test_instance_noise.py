@@ -20,7 +20,7 @@ def test_distribution(shape: tuple[int, ...]) -> None:
     The three false alarms together are below 4e-6; the seed is fixed.
     """
     trick, images = InstanceNoise(sigma=0.3), 2 * torch.rand(shape) - 1
-    noise = torch.stack([trick.augment(images) - images for _ in range(200)]).double().numpy().ravel()
+    noise = torch.stack([trick.disturb(images) - images for _ in range(200)]).double().numpy().ravel()
     assert abs(noise.mean()) < 4.9 * 0.3 / np.sqrt(noise.size)
     assert abs(noise.var() / 0.09 - 1) < 4.9 * np.sqrt(2 / noise.size)
     assert stats.kstest(noise[:20_000] / 0.3, "norm").pvalue > 1e-6
@@ -29,7 +29,7 @@ def test_distribution(shape: tuple[int, ...]) -> None:
 def test_every_pixel_has_its_own() -> None:
     """No correlation between pixels, channels or samples: 4.9 / √n each of three, false alarm 3e-6."""
     images = torch.zeros(500, 2, 8, 8)
-    noise = InstanceNoise(sigma=1.0).augment(images).numpy()
+    noise = InstanceNoise(sigma=1.0).disturb(images).numpy()
     for a, b in ((noise[:, 0], noise[:, 1]), (noise[..., :-1], noise[..., 1:]), (noise[:-1], noise[1:])):
         assert abs((a * b).mean()) < 4.9 / np.sqrt(a.size)
 
@@ -53,7 +53,7 @@ def test_annealing(anneal: int, step: int, share: float) -> None:
     torch.manual_seed(1)
     unit = torch.randn(4, 2)
     torch.manual_seed(1)
-    np.testing.assert_allclose(trick.augment(zero), 0.2 * share * unit, rtol=1e-6)
+    np.testing.assert_allclose(trick.disturb(zero), 0.2 * share * unit, rtol=1e-6)
 
 
 def test_both_turns_real_and_fake_with_fresh_draws() -> None:
@@ -81,7 +81,7 @@ def test_d_judges_what_it_saw_and_g_feels_it() -> None:
 
 def test_a_round_takes_the_level_of_its_step() -> None:
     game = Game(recipe(trick={"instance_noise": {"sigma": 0.4, "anneal": 4}}))
-    trick = game.gan.stages["augment"][0]
+    trick = game.gan.stages["disturb"][0]
     levels = []
     game.play.observe = lambda record, norm: levels.append(round(trick.level.item(), 6))
     game.rounds(6)

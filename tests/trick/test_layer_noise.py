@@ -58,3 +58,21 @@ def test_with_the_dropout_of_others(order: tuple[str, str]) -> None:
         assert [m.p for m in game.gan.discriminator.modules() if isinstance(m, nn.Dropout)] == [
             model.get("d_dropout", 0.5)
         ] * 2
+
+
+@pytest.mark.parametrize("order", [("label_concat", "layer_noise"), ("layer_noise", "label_concat")])
+def test_noise_on_the_input(order: tuple[str, str]) -> None:
+    """N(0, σ₀²) on images alone, not on the labels beside them, whatever the order; anew in each pass; the same 5 σ."""
+    tricks = {name: {"sigma": 0.1, "input_sigma": 0.6} if name == "layer_noise" else {} for name in order}
+    game = Game(recipe("hinge", trick=tricks, model={"d_norm": "none"}))
+    d, images, labels = game.gan.discriminator, torch.randn(400, 1, 8, 8), torch.zeros(400, dtype=torch.long)
+    shown: list[Tensor] = []
+    d.body.register_forward_pre_hook(lambda m, inputs: shown.append(inputs[0].detach()))
+    for _ in range(2):
+        d(images, labels)
+    noise, other = (s[:, :1] - images for s in shown)
+    assert noise.std().item() == pytest.approx(0.6, rel=5 / (2 * noise.numel()) ** 0.5)
+    assert not torch.equal(noise, other) and torch.equal(shown[0][:, 1:], shown[1][:, 1:])
+    d.eval()
+    d(images, labels)
+    assert torch.equal(shown[2][:, :1], images)
