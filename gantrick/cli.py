@@ -320,7 +320,10 @@ def _published(metric: str, found: Sequence[Any]) -> list[str]:
 def compare(words: list[str]) -> int:
     """set runs side by side: gantrick compare runs/sweep-… --csv table.csv"""
     parser = _Parser("gantrick compare", description="Runs that differ in nothing but their seed share a row.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
+    parser.add_argument("runs", nargs="*", metavar="RUN", type=Path, help="run folders, or sweeps for all their jobs")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="the runs of a W&B project in place of folders")
+    what = "of those at W&B only: group=sweep-…, tag=wgan_ct, state=finished, seed=0; may be given again, all must hold"
+    parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE", help=what)
     for flag, what in (("csv", "all figures, intervals and counts"), ("json", "the same"), ("latex", "the table")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write {what} to a file")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves, samples and configs too")
@@ -331,6 +334,12 @@ def compare(words: list[str]) -> int:
 
     from gantrick.analysis import compare as side
 
+    if bool(arguments.runs) == bool(arguments.wandb):
+        raise Refused("name run folders, or a W&B project by --wandb ENTITY/PROJECT: one of the two")
+    if arguments.filter and not arguments.wandb:
+        raise Refused("--filter: chooses among the runs of a W&B project; name one by --wandb, or leave it out")
+    if arguments.html and arguments.wandb:
+        raise Refused("--html: its curves and samples are those of run folders; name these, or leave --wandb out")
     if arguments.html and (missing := [name for name in ("plotly", "orjson", "jinja2") if find_spec(name) is None]):
         raise Refused(f'--html: needs {" and ".join(missing)}; pip install "gantrick[report]"')
     left_out: list[str] = []
@@ -340,7 +349,15 @@ def compare(words: list[str]) -> int:
         _warn("compare", sentence)
 
     folders = [path.expanduser() for path in arguments.runs]
-    runs = side.read(folders, tell)
+    if arguments.wandb:
+        from gantrick.tracking import wandb_api
+
+        wanted = wandb_api.filters(arguments.filter)
+        runs = side.of_records(wandb_api.records(arguments.wandb, wanted), tell)
+        if not runs:
+            raise Refused(f"--wandb {arguments.wandb}: no run of gantrick's is there; see its project and --filter")
+    else:
+        runs = side.read(folders, tell)
     if not runs:
         raise Refused("none of these is a run; name run folders or a sweep under runs/")
     made = side.table(runs)

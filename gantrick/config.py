@@ -43,6 +43,14 @@ VERSION_BASE = "1.3"
 VALUED = ("-c", "--cfg", "-p", "--package", "-cn", "--config-name", "-cd", "--config-dir", "--experimental-rerun")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 SEARCH_VARIABLE = "GANTRICK_CONFIG_PATH"
+# What brings Hydra's plugins: `hydra/launcher=ray` needs `pip install "gantrick[ray]"`.
+EXTRAS = {
+    "hydra/launcher/joblib": "sweep",
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/sweeper/optuna": "sweep",
+}
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 
 _extra_dirs: ContextVar[tuple[str, ...]] = ContextVar("gantrick_extra_config_dirs", default=())
@@ -232,11 +240,15 @@ def composer(
 
 @dataclass(frozen=True)
 class Jobs:
-    """What is to run: the config of the whole, the overrides to hand to Hydra, and those of each job by its number."""
+    """What is to run: the config of the whole, the overrides to hand to Hydra, and those of each job by its number.
+
+    searches: a sweeper chooses values as it goes; `each` has one job, of first values, that stands for all.
+    """
 
     config: DictConfig
     overrides: list[str]
     each: list[list[str]]
+    searches: bool = False
 
 
 class Composer:
@@ -297,14 +309,18 @@ class Composer:
         for override in parsed:
             if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
                 refuse(f"{override.input_line}: stands for no value at all; gantrick list shows the names")
+        searches = not str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+        for override in parsed if searches else ():
+            if override.is_sweep_override() and override.key_or_group in ("metric", "dataset", "extractor"):
+                refuse(f"{override.input_line}: a search goes by one figure of one data set; start one search for each")
         try:
-            if str(config.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
-                tasks = BasicSweeper.split_arguments(parsed, None)[0]
-            else:
+            if searches:
                 tasks = [[_first(override) for override in parsed]]
+            else:
+                tasks = BasicSweeper.split_arguments(parsed, None)[0]
         except HydraException as error:
             refuse(f"{sentence(error)}; give the values one by one", cause=error)
-        return Jobs(config, spread, [[*config.hydra.overrides.hydra, *task] for task in tasks])
+        return Jobs(config, spread, [[*config.hydra.overrides.hydra, *task] for task in tasks], searches)
 
     def _parse(self, overrides: Sequence[str]) -> list[Override]:
         return OverridesParser.create(self._hydra.config_loader).parse_overrides(list(overrides))
@@ -399,6 +415,9 @@ class Composer:
         for name in value if isinstance(value, list) else [value]:
             word = str(name).removesuffix(".yaml")
             if word.startswith("${") or word in self.options(group) or "/" in word:
+                continue
+            if (needs := _needs_extra(f"{group}/{word}")) is not None:
+                faults.append(f"{text}: {needs}")
                 continue
             read = "" if isinstance(name, str) else f" (read as {_kind(name)})"
             advice = suggest(word, self.options(group), "choose")
@@ -512,6 +531,8 @@ def sentence(error: BaseException) -> str:
     missing = getattr(error, "missing_cfg_file", None)
     if missing and "primary config" in str(error):
         return f"--config-name {missing}: there is no such config where configs are looked for; name one that is there"
+    if missing and (needs := _needs_extra(str(missing).removesuffix(".yaml"))) is not None:
+        return f"{missing}: {needs}"
     if missing:
         return f"{missing}: a config names it, and there is no such file; gantrick list shows the names"
     key = getattr(error, "full_key", None)
@@ -529,6 +550,11 @@ def _among(names: Sequence[str], word: str) -> str:
     if not names:
         return "there are none yet"
     return f"{word} {', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else f"{word} {names[0]}"
+
+
+def _needs_extra(name: str) -> str | None:
+    extra = EXTRAS.get(name)
+    return None if extra is None else f'is not installed here; pip install "gantrick[{extra}]"'
 
 
 def _as_list(text: str) -> str:

@@ -20,7 +20,8 @@ import yaml
 from gantrick import __version__, registry
 from gantrick.types import ConfigError, Count, Fraction, GantrickError, Positive, Reading, Whole
 
-VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device", "devices"})  # where and how a run is recorded
+# Where and how a run is recorded.
+VOLATILE = frozenset({"runs_dir", "name", "tags", "wandb", "device", "devices", "jobs_per_gpu"})
 SINGLE = ("model", "loss", "dataset")
 OWN_KEYS = ("optimizer", "wandb", "imports", "published", "extractor")
 
@@ -39,6 +40,7 @@ class Settings:
     seed: Whole = 0
     device: str = "auto"
     devices: Count = 1  # processes that share each batch, a GPU each where there are GPUs
+    jobs_per_gpu: Count = 1  # of a sweep that are run beside each other
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     compile: bool = False  # the networks' forwards by torch.compile, where they are differentiated once
     cuda_graphs: bool = False  # compiled in mode "reduce-overhead"

@@ -121,6 +121,7 @@ TAGS: Mapping[str, str] = {
     "paired_loss": "the loss compares each real with one fake",
     "real_in_g": "G's turn needs scored reals",
     "second_order": "gradients are differentiated again",
+    "peers": "the figures of the sweep's other jobs are read",
     "unrolled_steps": "G's gradient runs through steps of D",
 }
 
@@ -253,7 +254,7 @@ def lacking(
     return faults
 
 
-RUN_TAGS = frozenset({"real_in_g", "second_order"})  # needs that the run itself answers
+RUN_TAGS = frozenset({"real_in_g", "second_order", "peers"})  # needs that the run itself answers
 
 
 def refusals(

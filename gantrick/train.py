@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gantrick import config
+from gantrick.peers import SWEEP
 from gantrick.tracking.console import Console
 
 if TYPE_CHECKING:
     from gantrick.recipe import Recipe
 
 log = logging.getLogger(__name__)
+DEALT = ("JoblibLauncher", "LocalLauncher")  # side by side on one machine; Slurm and Ray deal out GPUs themselves
 _raised: list[Exception] = []  # by the one run of this process; Hydra would print it in its own way
 
 
 def task(composed: DictConfig) -> float | None:
     """One run: a job of a sweep, or the only one. A job that fails says so in its own folder, and the others go on.
 
-    Gives back the best of its first metric, for sweepers that look for the best settings; None where there is none.
+    Gives the best value of a job's first figure, by which a sweeper that searches goes; None where there is none.
     """
     from gantrick.tracking.folder import RunFolder
     from gantrick.types import GantrickError
@@ -49,7 +52,8 @@ def task(composed: DictConfig) -> float | None:
             begun = (folder / "config.yaml").is_file()  # by a process that was stopped, or by Slurm before a requeue
             if begun and _finished(made, folder):
                 return _best(made, folder)
-        code = launch.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
+        with _gpus(node, made):
+            code = launch.run(made, folder, command=_command(node), sweep=sweep, resume=begun)
     except Exception as error:
         if sweep is None:
             _raised.append(error)
@@ -61,20 +65,37 @@ def task(composed: DictConfig) -> float | None:
         if RunFolder(folder).state() is None:  # it failed before it began
             RunFolder(folder).status("failed", 0, reason)
         return None
-    if code:
+    if code and (sweep is None or _launcher(node) == "BasicLauncher"):
         raise SystemExit(code)
-    return _best(made, folder)
+    # In a process of its own a job was stopped alone, and its folder says so; a launcher would take the exit for a bug.
+    return None if code or sweep is None else _best(made, folder)
+
+
+def _launcher(node: Any) -> str:
+    """The class that launches the jobs."""
+    return str(node.launcher.get("_target_")).rpartition(".")[2]
+
+
+def _gpus(node: Any, made: Recipe) -> AbstractContextManager[object]:
+    """Inside, a job that others run beside on this machine has GPUs of its own, where nobody else sees to that."""
+    from gantrick import gpus
+
+    settings = made.settings
+    if node.mode != RunMode.MULTIRUN or _launcher(node) not in DEALT or settings.device not in ("auto", "cuda"):
+        return nullcontext()
+    return gpus.dealt(node.job.num, settings.devices, settings.jobs_per_gpu, Console().event)
 
 
 def _best(made: Recipe, folder: Path) -> float | None:
-    """The best of a run's first metric, as evaluation.json tells it."""
+    """The best value of a run's first figure, as its folder tells."""
     if not made.metrics:
         return None
     try:
-        figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["best"]["figures"]
-        return float(figures[made.metrics[0].create().primary])
+        report = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        value = report["best"]["figures"][made.metrics[0].create().primary]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _finished(made: Recipe, folder: Path) -> bool:
@@ -139,31 +160,77 @@ def _main(words: Sequence[str], arguments: Any) -> list[str]:
         elif not arguments.experimental_rerun:
             jobs = composing.jobs(overrides, arguments.multirun)
             check_jobs(composing, jobs.each)
-            overrides = jobs.overrides
+            overrides = jobs.overrides + _direction(composing, jobs, pinned is not None)
             if jobs.config.hydra.mode == RunMode.MULTIRUN:
                 sweep = pinned or Path(jobs.config.hydra.sweep.dir)  # pinned, as its name holds the time and an id
                 if pinned is None:
                     from gantrick.tracking.folder import write_atomically
 
                     sweep.mkdir(parents=True, exist_ok=True)
-                    write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *overrides]}, indent=2) + "\n")
+                    write_atomically(sweep / SWEEP, json.dumps({"words": [*flags, *jobs.overrides]}, indent=2) + "\n")
                 overrides.append(f"hydra.sweep.dir={config.quoted(sweep)}")
             if "torch.distributed" in sys.modules:
                 overrides += _one_folder(jobs.config)
     _raised.clear()
+    broken: list[str] = []
     with _command_line("gantrick train", [*flags, *overrides]):
         try:
             with config.tolerant_argparse(), config.checked_before():
                 entry()
-        except config.HYDRA_ERRORS as error:
-            config.refuse(config.sentence(error), cause=error)
         except (SystemExit, KeyboardInterrupt):
             if sweep is not None:
                 Console().event(f"the sweep is stopped; go on with: gantrick train resume={sweep}")
             raise
+        except Exception as error:  # in a sweep a launcher's or a sweeper's: those of jobs are in their folders
+            begun = sweep is not None and any(sweep.glob("**/status.json"))
+            if isinstance(error, config.HYDRA_ERRORS) and not begun:
+                config.refuse(config.sentence(error), cause=error)
+            if sweep is None:
+                raise
+            log.info("the sweep broke off", exc_info=os.environ.get("GANTRICK_DEBUG") == "1")
+            broken.append(f"the sweep broke off ({type(error).__name__}: {_brief(error)})")
     if _raised:
         raise _raised.pop()
-    return failures(sweep) if sweep else []
+    if sweep is None:
+        return []
+    found = [*failures(sweep, 0 if jobs.searches else len(jobs.each)), *broken]
+    return [*found, f"once the cause is mended, go on with: gantrick train resume={sweep}"] if found else []
+
+
+def _brief(error: Exception) -> str:
+    """What a launcher says, in a line: it may hold another process's whole traceback, whose last line says what."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no more is known"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)), lines[0])[:300]
+
+
+def _direction(composing: config.Composer, jobs: config.Jobs, resumed: bool) -> list[str]:
+    """What a search by Optuna is to be told: whether its figure is better low or high. Raises ConfigError."""
+    from gantrick import recipe
+    from gantrick.types import ConfigError
+
+    if not jobs.searches or not str(jobs.config.hydra.sweeper.get("_target_")).endswith(".OptunaSweeper"):
+        return []
+    sweeper = jobs.config.hydra.sweeper
+    if resumed and sweeper.storage is not None:
+        raise ConfigError(
+            f"resume: the study is kept in {sweeper.storage}; start it again with -m and hydra.sweeper.study_name, "
+            "which adds trials to those that are there, in a sweep of its own"
+        )
+    if resumed and sweeper.sampler.get("seed") is None:
+        raise ConfigError(
+            "resume: a search whose hydra.sweeper.sampler.seed is null would ask for other settings than those that "
+            "were run; start it anew, with a seed"
+        )
+    metrics = recipe.check(composing.resolved(jobs.each[0])).metrics
+    if not metrics:
+        raise ConfigError("metric=[]: a search needs a figure to go by; choose one, as in metric=[fid]")
+    metric = metrics[0].create()
+    wanted = "minimize" if metric.lower_is_better else "maximize"
+    for word in jobs.overrides:
+        key, _, value = word.partition("=")
+        if key == "hydra.sweeper.direction" and value != wanted:
+            raise ConfigError(f"{word}: {metric.primary} asks for {wanted}; leave that out, as the metric sets it")
+    return [f"hydra.sweeper.direction={wanted}"]
 
 
 def run_jobs(flags: Sequence[str], overrides: Sequence[str], jobs: Sequence[Sequence[str]], folder: Path) -> None:
@@ -213,10 +280,10 @@ def _one_folder(composed: DictConfig) -> list[str]:
 
 # What may differ between a run and its continuation: how long, where and how closely it is watched.
 CHANGEABLE = (
-    "steps", "max_seconds", "device", "devices", "compile", "cuda_graphs", "log_every", "sample_every", "eval_every",
-    "eval_samples", "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident", "dataset.workers",
+    "steps", "max_seconds", "device", "devices", "jobs_per_gpu", "compile", "cuda_graphs", "log_every", "sample_every",
+    "eval_every", "eval_samples", "checkpoint_every", "keep_every", "keep_limit", "wandb.mode", "dataset.resident",
+    "dataset.workers",
 )  # fmt: skip
-SWEEP = "sweep.json"  # in a sweep's folder: the words that it was started with
 
 
 def _to_resume(overrides: Sequence[str], multirun: bool) -> tuple[Path, dict[str, str]]:
@@ -304,18 +371,24 @@ def check_jobs(composing: config.Composer, jobs: Sequence[Sequence[str]]) -> Non
         raise ConfigError(*(_of_jobs(numbers, jobs) + fault for fault, numbers in faults.items()))
 
 
-def failures(sweep: Path) -> list[str]:
-    """Why jobs of a sweep did not finish, as their folders tell; a process that was killed has left `running`."""
-    found = []
+def failures(sweep: Path, jobs: int = 0) -> list[str]:
+    """Why jobs of a sweep did not finish, as their folders tell; a process that was killed has left `running`.
+
+    jobs: how many there should be at least.
+    """
+    found, begun = [], 0
     for file in sorted(sweep.glob("**/status.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
         try:
             status: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             state, reason = status["state"], status["reason"]
         except (OSError, ValueError, KeyError, TypeError):
             state, reason = "unknown", f"{file.name} cannot be read"
+        begun += 1
         if state != "finished":
             reason = reason or f"ended while {state}"
             found.append(f"job {file.parent.relative_to(sweep)}: {reason} (see {file.parent})")
+    if begun < jobs:
+        found.append(f"{jobs - begun} of {jobs} jobs were not begun")
     return found
 
 

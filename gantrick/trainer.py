@@ -23,6 +23,7 @@ from gantrick.feed import Feed, Reals, stream, to_uint8
 from gantrick.gan import GAN, PLAYERS, Assembly
 from gantrick.layers.normalization import take
 from gantrick.meter import Meter
+from gantrick.peers import Peers
 from gantrick.recipe import Recipe
 from gantrick.sampling import apart, draw
 from gantrick.step import Play
@@ -139,6 +140,7 @@ class Trainer:
         self.wandb: WandbLog | None = None
         first = next(iter(self.assembly.metrics.values()), None)
         self.best = Best() if first is None else Best(first.primary, first.lower_is_better)
+        self.peers = Peers(folder, self.best.name) if self.best.name and self.assembly.stages.needs("peers") else None
         self.last: dict[str, Any] = {}
         self._latest: dict[str, float] = {}
         self._logged = (0, 0.0)  # images and seconds at the last log
@@ -370,7 +372,7 @@ class Trainer:
                 f"{self.folder.path}: the run came to step {self.step:,}, but it could not be saved ({why}); make "
                 f"room, then go on from the last checkpoint with: gantrick train resume={self.folder.path}"
             )
-        self._summary()
+        self._summary("finished", reason)
 
     # --- what is written on the way ------------------------------------------------------------------------------
 
@@ -451,6 +453,8 @@ class Trainer:
             worse = (value, self.peak) if self.best.lower else (self.peak, value)
         if worse is not None and worse[1] > 0:
             row["worse"] = worse[0] / worse[1]
+        if "non_finite" not in values:
+            row |= self._compared()
         found: Verdict | None = None
         for component in watching:
             verdict: Verdict | None = component.watch(row)  # type: ignore[operator]
@@ -462,6 +466,20 @@ class Trainer:
                 found = replace(verdict, act=act, reason=reason, by=component.label)
                 break
         return parallel.exchange(found)[0]  # the writer decides, as clocks differ
+
+    def _compared(self) -> dict[str, Any]:
+        """For who compares this run with its sweep's others: what they had found at the last evaluation's step.
+
+        Once after each evaluation, at the first log that follows: a resumed run asks at the same steps.
+        """
+        name, every = self.best.name, self.recipe.settings.log_every
+        if self.peers is None or name is None or not parallel.writes() or name not in self.last.get("protocol", {}):
+            return {}
+        step = self.last["step"]
+        if step <= (self.step - 1) // every * every or not math.isfinite(self.peak):
+            return {}
+        curves = self.peers.until(step, str(self.last["protocol"][name].get("fingerprint")))
+        return {"peers": curves, "peers/step": step, "best": self.peak, "lower_is_better": self.best.lower}
 
     def _act(self, verdict: Verdict) -> int | None:
         """Stops, rolls back or begins again, and says so everywhere. Gives the exit code where the run ends."""
@@ -554,6 +572,7 @@ class Trainer:
                 self.best = before  # what evaluation.json calls best is what best.pt holds
         report = {"last": self.last, "best": self.best.figures or self.last}
         self._try("evaluation.json", lambda: self.folder.evaluation(report))
+        self._summary("running")
         self.console.event(f"step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
     def _grid(self) -> None:
@@ -706,12 +725,14 @@ class Trainer:
                 f", which could not be saved ({self._troubles.get('checkpoints') or self._troubles['metrics.jsonl']})"
             )
         self._status("preempted", f"stopped by {name}")
+        self._summary("preempted", f"stopped by {name}")
         self.console.event(f"{how}; go on with: gantrick train resume={self.folder.path}")
         return 128 + int(self.stopping.by or 0)
 
     def _failed(self, reason: str, trace: str | None = None, **more: Any) -> None:
         with suppress(GantrickError):  # the folder is gone, which has been said
             self._status("failed", reason, **({"traceback": trace} if trace else {}), **more)
+        self._summary("failed", reason)
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -736,6 +757,8 @@ class Trainer:
         tricks = [part.key for part in (*self.recipe.regularizers, *self.recipe.tricks)]
         for sentence in gan_module.warnings(self.assembly):
             self.console.warn(sentence)
+        if self.peers is not None and not self.peers.of_a_sweep:
+            self.console.warn("this run is no job of a sweep, so there are no others that it could be compared with")
         begins = {} if self.source is None else {"begins with": self.source.told(self.gan.networks)}
         precision = "float32" if self.dtype is None else str(self.dtype).removeprefix("torch.")
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
@@ -810,13 +833,18 @@ class Trainer:
         for metric in self.assembly.metrics.values():
             self.wandb.figure_metric(metric.primary, metric.lower_is_better)
 
-    def _summary(self) -> None:
-        if self.wandb is None or not self.last:
+    def _summary(self, status: State, reason: str | None = None) -> None:
+        """What a table of runs at W&B shows of this one: its figures, whose protocols they have, how it stands."""
+        if self.wandb is None:
             return
-        values = {f"last/{name}": value for name, value in self.last["figures"].items()}
-        if self.best.figures:
-            values |= {f"best/{name}": value for name, value in self.best.figures["figures"].items()}
-            values["best/step"] = self.best.step
+        stopped = any(act["act"] == "stop" for act in self.acts)
+        values: dict[str, Any] = {"status": status, "reason": reason or "", "stopped_early": stopped}
+        for which, found in (("last", self.last), ("best", self.best.figures or self.last)):
+            if found:
+                values |= {f"{which}/{name}": value for name, value in found["figures"].items()}
+                values[f"{which}/step"] = found["step"]
+                protocols = found["protocol"].items()
+                values |= {f"protocol/{name}": protocol.get("fingerprint", "") for name, protocol in protocols}
         self.wandb.summary(values)
 
     def _closing(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Runs side by side: what differs between them, their figures with intervals over seeds, and what they cost.
 
-Only run folders are read, of running and failed runs too; a damaged one is told and left out.
+Run folders are read, or the records of a W&B project, of running and failed runs too; a damaged one is told and left
+out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 
 import yaml
 
-RECORDING = frozenset({"seed", "runs_dir", "name", "tags", "wandb", "device", "devices", "published", "imports"})
+RECORDING = frozenset(
+    {"seed", "runs_dir", "name", "tags", "wandb", "device", "devices", "jobs_per_gpu", "published", "imports"}
+)
 LISTS = ("regularizer", "trick", "metric")
 CONFIDENCE = 0.95
 
@@ -44,6 +47,7 @@ class Run:
     best: dict[Figure, float] = field(default_factory=dict)
     last: dict[Figure, float] = field(default_factory=dict)
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopped: bool = False  # finished before its last step, by a component that watched it
 
 
 @dataclass
@@ -131,6 +135,49 @@ def _run(folder: Path) -> Run:
         _figures(report.get("best")),
         _figures(report.get("last")),
         published_of(config),
+        any(act.get("act") == "stop" for act in status.get("acts") or ()),
+    )
+
+
+AT_WANDB = {"crashed": "failed", "killed": "failed", "preempting": "preempted"}  # what it calls states of ours
+
+
+def of_records(
+    records: Iterable[Mapping[str, Any]], tell: Callable[[str], object] = lambda sentence: None
+) -> list[Run]:
+    """The runs of these records of W&B (path, state, config, summary). What gantrick did not write is told."""
+    found = []
+    for record in records:
+        try:
+            found.append(_of_record(record))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            tell(f"{record['path']}: is no run of gantrick's; it is left out")
+    return found
+
+
+def _of_record(record: Mapping[str, Any]) -> Run:
+    summary = record["summary"]
+    config = {**{name: {} for name in LISTS}, **record["config"]["gantrick"]}  # an empty one may not have been kept
+    state = AT_WANDB.get(record["state"], str(record["state"]))
+    if state == "failed" and summary.get("status") == "preempted":  # any exit code but 0 is a failure there
+        state = "preempted"
+    figures: dict[str, dict[Figure, float]] = {"best": {}, "last": {}}
+    for key, value in summary.items():
+        which, _, name = key.partition("/")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if which in figures and number and name != "step":
+            figures[which][Figure(name, str(summary.get(f"protocol/{name}", "")))] = float(value)
+    return Run(
+        Path(record["path"]),
+        _flat(config),
+        str(config.get("seed", "")),
+        state,
+        summary.get("reason") or None,
+        int(summary.get("step") or 0),
+        float(summary.get("seconds") or 0.0),
+        **figures,
+        published=published_of(config),
+        stopped=bool(summary.get("stopped_early")),
     )
 
 
@@ -261,8 +308,10 @@ def table(runs: Sequence[Run]) -> Table:
     rows, numbers, notes = [], [], []
     for group in found:
         done, total = len(group.finished), len(group.runs)
-        row = [*group.label.values(), str(total) if done == total else f"{done} of {total} finished"]
-        number: dict[str, Any] = {**group.label, "runs": total, "finished": done}
+        stopped = sum(run.stopped for run in group.finished)
+        count = str(total) if done == total else f"{done} of {total} finished"
+        row = [*group.label.values(), f"{count}, {stopped} of them stopped early" if stopped else count]
+        number: dict[str, Any] = {**group.label, "runs": total, "finished": done, "stopped": stopped}
         for figure in figures:
             for which in ("best", "last"):
                 estimate = Estimate.of(group.figures(which, figure))
@@ -283,7 +332,7 @@ def table(runs: Sequence[Run]) -> Table:
         notes += [
             f"{run.path}: {run.state} at step {run.step:,}" + (f", {run.reason}" if run.reason else "")
             for run in group.runs
-            if run.state != "finished"
+            if run.state != "finished" or run.stopped
         ]
     if several:
         notes.append(f"{', '.join(sorted(several))}: taken by several protocols, which do not compare; one column each")

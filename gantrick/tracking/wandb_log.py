@@ -106,7 +106,7 @@ class WandbLog:
             act()
         except FAILURES as error:
             self.active = False
-            self._warn(f"W&B: {_sentence(error)}; nothing more is sent to it, the run folder has everything")
+            self._warn(f"W&B: {sentence(error)}; nothing more is sent to it, the run folder has everything")
 
     def _start(self) -> None:
         import wandb
@@ -130,7 +130,7 @@ class WandbLog:
                 self._run = self._init("online")
             except FAILURES as error:
                 self.mode = "offline"
-                self._warn(f"W&B: {_sentence(error)}; the run is kept offline, and `wandb sync` uploads it later")
+                self._warn(f"W&B: {sentence(error)}; the run is kept offline, and `wandb sync` uploads it later")
                 _tear_down()
         if self._run is None:
             self._run = self._init("offline")
@@ -203,5 +203,5 @@ def _tear_down(exit_code: int | None = None) -> None:
         wandb.teardown(exit_code)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
