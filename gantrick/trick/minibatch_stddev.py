@@ -12,8 +12,8 @@ class MinibatchStddev(Component):
 
     One number for all positions and all samples of a `group` (at most so many; null is the whole batch, as in the
     paper; StyleGAN has 4). It enters before the tail: (B, C, h, w) -> (B, C + 1, h, w), of points (B, F) -> (B, F + 1).
-    Reals and fakes are judged apart. The root is of the variance + 1e-8, as in StyleGAN2's code, where the channel enters
-    before the last convolution instead. Source: Karras et al., arXiv 1710.10196, section 3.
+    Reals and fakes are judged apart. The root is of the variance + 1e-8, as in StyleGAN2's code, where the channel
+    enters before the last convolution instead. Source: Karras et al., arXiv 1710.10196, section 3.
     """
 
     paper = Paper(
