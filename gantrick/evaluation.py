@@ -29,7 +29,8 @@ def _nothing(*_: Any) -> None:
 class Judging:
     """A generator under judgement; see `types.Evaluation`. Its latents are those of the run's seed, whoever asks.
 
-    ways: what a protocol says of drawing beside what the run's own parts do to it, or in place of that.
+    ways: what a protocol says of drawing: by stage what is drawn by in place of the run's own parts, and what else
+    there is to say of it.
     limit: no more fakes than these, whatever a metric wants. beat: told with each batch how many fakes there are, and
     of how many. tell: takes a warning.
     """
@@ -65,7 +66,8 @@ class Judging:
         options = {part.label: dict(part.options) for part in self.gan.assembly.recipe.parts}
         found = {stage: {c.label: options.get(c.label, {}) for c in self.gan.stages[stage]} for stage in DRAWING}
         acting = {stage: {**parts, **self.ways.get(stage, {})} for stage, parts in found.items() if parts}
-        return {"generator": self.weights, **acting}
+        beyond = {name: how for name, how in self.ways.items() if name not in DRAWING}
+        return {"generator": self.weights, **acting, **beyond}
 
     def fakes(
         self, count: int, batch_size: int = 256, features: Callable[[Tensor], Tensor] | None = None

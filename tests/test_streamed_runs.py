@@ -146,7 +146,7 @@ def test_a_file_that_is_broken_is_named_by_the_command(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A picture that nobody looked at before the run: exit code 1, one line, and the run can be resumed when mended."""
-    order, _ = Feed(Samples(torch.zeros(60, 1)), torch.device("cpu"), stream(0, "data"))._order(0)
+    order, *_ = Feed(Samples(torch.zeros(60, 1)), torch.device("cpu"), stream(0, "data"))._order(0)
     broken = sorted(pictures.rglob("*.png"))[int(order[50])]  # of the fourth batch
     mended = broken.read_bytes()
     broken.write_bytes(mended[:40])

@@ -67,7 +67,8 @@ def test_a_fake_that_is_its_real_divides_by_no_zero() -> None:
 
 
 def test_packs_have_a_distance_each() -> None:
-    game = Game(recipe("gan_qp", trick={"pacgan": {"size": 3}}, model={"d_norm": "none", "init": "default"}))
+    norms = {"d_norm": "none", "init": "default"}
+    game = Game(recipe("gan_qp", trick={"pacgan": {"size": 3}}, model=norms, batch_size=6))
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.real is not None
     lead = (record.real.scores - record.fake.scores).detach().double().numpy()[:, 0]

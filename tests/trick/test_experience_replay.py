@@ -107,7 +107,7 @@ def test_draws_are_uniform() -> None:
 def test_in_a_game(how: str) -> None:
     """Only D's turn: before augmentation and packing; evaluating stores nothing; a state that is loaded goes on alike."""
     tricks = {"experience_replay": {"how": how, "size": 32}, "instance_noise": {"sigma": 0.5}, "pacgan": {"size": 3}}
-    config = recipe("hinge", trick=tricks, model=NO_NORM)
+    config = recipe("hinge", trick=tricks, model=NO_NORM, batch_size=12)
     game = Game(config, batch_size=12).rounds(3)
     trick: Any = game.gan.stages["mix"][0]
     stored = {tuple(image.flatten().tolist()) for image in trick.images[: int(trick.stored)]}
