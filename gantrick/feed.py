@@ -130,7 +130,8 @@ class Feed:
             found = torch.where(flips.to(self.device)[:, None, None, None], found.flip(-1), found)
         if moves is not None:
             found = _moved(found, moves.to(self.device))
-        return Batch(to_float(found), None if self.labels is None else self.labels[index].to(self.device))
+        labels = None if self.labels is None else self.labels[index].to(self.device)
+        return Batch(to_float(found), labels, index=index.to(self.device), population=size)
 
     def peek(self, count: int) -> Batch:
         """What `next` would give, without moving on."""

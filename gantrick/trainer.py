@@ -283,8 +283,7 @@ class Trainer:
             return None, latents
         self.images += count if player == "discriminator" else 0
         extra = {name: feed.next(size) for name, (size, feed) in self.extra.items()}
-        batch = self.feed.next(count)
-        return Batch(batch.images, batch.labels, extra), latents
+        return replace(self.feed.next(count), extra=extra), latents
 
     def _observe(self, record: Record, norm: Tensor) -> None:
         values = {**record.terms, **record.diagnostics, f"grad_norm/{record.player[0]}": norm}

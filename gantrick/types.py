@@ -111,11 +111,16 @@ class Paper:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images `(B, C, H, W)` in [-1, 1] or points `(B, D)`, and their labels `(B,)` where there are any."""
+    """Images `(B, C, H, W)` in [-1, 1] or points `(B, D)`, and their labels `(B,)` where there are any.
+
+    index: of reals, which of the `population` samples that are fed each is, int64 `(B,)`.
+    """
 
     images: Tensor
     labels: Tensor | None = None
     extra: Mapping[str, Batch] = field(default_factory=dict)  # the streams that a component asked for, by name
+    index: Tensor | None = None
+    population: int = 0
 
     def __len__(self) -> int:
         return len(self.images)

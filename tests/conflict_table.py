@@ -168,6 +168,7 @@ REFUSED: list[Row] = [
         )
     ),
     ("trick.pacgan", "loss.semi_supervised", {}, "a pack has no class"),
+    ("regularizer.temporal_ensembling", "trick.pacgan", {}, "it remembers each image, and a pack is new each time"),
     ("trick.self_modulation", "trick.shared_embedding", {}, "each gives G's batch norms a gain of its own"),
     ("trick.self_modulation", "trick.skip_z", {}, "each gives G's batch norms a gain of z, one with all of it"),
 ]

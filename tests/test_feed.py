@@ -70,6 +70,7 @@ def test_images_labels_and_scale_belong_together() -> None:
     expected = batch.labels.numpy() / 127.5 - 1
     np.testing.assert_allclose(batch.images[:, 0, 0, 0], expected, atol=1e-6, rtol=0)
     assert batch.images.min() == -1 and batch.images.max() == 1
+    assert batch.index is not None and torch.equal(batch.index, batch.labels) and batch.population == 256
     assert torch.equal(to_uint8(batch.images)[:, 0, 0, 0].long(), batch.labels), "0 … 255 there and back"
 
 

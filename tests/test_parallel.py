@@ -192,6 +192,10 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "both at once, o_gan": {"loss": "o_gan", "trick": {"simultaneous": {}}, "model": {"init": "default"}},
+    "what was said before": {
+        "regularizer": {"temporal_ensembling": {}},
+        "trick": {"layer_noise": {"input_sigma": 0.1}},
+    },
     "labels of a few": {
         "loss": "semi_supervised",
         "regularizer": {"feature_matching": {"alone": True}, "ct": {"compare": "classes"}},
