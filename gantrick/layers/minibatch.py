@@ -12,6 +12,32 @@ from gantrick import parallel
 EPSILON = 1e-8  # under the root of a variance
 
 
+class L1Distances(torch.autograd.Function):
+    """Σ_d |x_dki − y_dkj|: x (D, K, B) and y (D, K, N) -> (K, B, N), any number of times differentiable.
+
+    One dimension at a time, so that nothing of size D · K · B · N is ever held: against torch's own operations on all
+    of them at once, forward and backward take a quarter of the time for 100 kernels of 5 dimensions.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        total = x.new_zeros(x.shape[1], x.shape[2], y.shape[2])
+        for of_x, of_y in zip(x, y, strict=True):
+            total += (of_x.unsqueeze(2) - of_y.unsqueeze(1)).abs_()
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, y = ctx.saved_tensors
+        to_x, to_y = [], []
+        for of_x, of_y in zip(x, y, strict=True):
+            signed = (of_x.detach().unsqueeze(2) - of_y.detach().unsqueeze(1)).sgn_() * gradient
+            to_x.append(signed.sum(2))
+            to_y.append(-signed.sum(1))
+        return torch.stack(to_x), torch.stack(to_y)
+
+
 class Similarities(nn.Module):
     """f ↦ [f, o], o_ib = Σ_{j≠i} exp(−‖M_ib − M_jb‖₁) + β_b, M = f·T: (B, F) -> (B, F + kernels) after a tail.
 
@@ -37,10 +63,14 @@ class Similarities(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             columns = self.theta * (self.log_scale.exp() / torch.linalg.vector_norm(self.theta, dim=0))
             own = features @ columns
-            others = parallel.gather(own).view(1, -1, self.kernels, self.dims)
-            distances = (own.view(-1, 1, self.kernels, self.dims) - others).abs().sum(3)
-            similarities = torch.exp(-distances).sum(1) - 1  # without the sample itself
+            everyone = parallel.gather(own)
+            distances = L1Distances.apply(self._by_dimension(own), self._by_dimension(everyone))
+            similarities = torch.exp(-distances).sum(2).t() - 1  # without the sample itself
             return torch.cat([features, similarities + self.bias], 1)
+
+    def _by_dimension(self, m: Tensor) -> Tensor:
+        """(B, kernels · dims) -> (dims, kernels, B)."""
+        return m.view(-1, self.kernels, self.dims).permute(2, 1, 0).contiguous()
 
 
 def append_deviation(h: Tensor, group: int | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from playing import Game, recipe
 from torch import nn
 
-from gantrick.layers.minibatch import Similarities
+from gantrick.layers.minibatch import L1Distances, Similarities
 
 
 def layer(kernels: int = 3, dims: int = 2, features: int = 4) -> Similarities:
@@ -42,6 +42,16 @@ def test_against_a_loop(kernels: int, dims: int) -> None:
     made = layer(kernels, dims)
     f = torch.randn(6, 4)
     np.testing.assert_allclose(made(f).detach(), by_hand(f.double().numpy(), made), rtol=1e-4, atol=1e-5)
+
+
+def test_distances_and_their_derivatives() -> None:
+    """Of two lots, against torch's cdist and finite differences of the first and of the second order."""
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    expected = torch.cdist(x.permute(1, 2, 0), y.permute(1, 2, 0), p=1)
+    torch.testing.assert_close(L1Distances.apply(x, y), expected)
+    assert torch.autograd.gradcheck(L1Distances.apply, (x, y))
+    assert torch.autograd.gradgradcheck(lambda a, b: torch.exp(-L1Distances.apply(a, b)), (x, y))
 
 
 def test_equal_samples() -> None:
