@@ -244,12 +244,26 @@ class _Arms:
     def __init__(self, composing: config.Composer, asked: Asked):
         self.composing, self.asked = composing, asked
         self.base = [word for word in asked.overrides if config.key_of(word) != "seed"]  # each run has its own
-        self.recipe = check(composing.resolved(list(asked.overrides)))
+        self.recipe = check(composing.resolved(self._recipes_own()))
         self.default_loss = str(composing.resolved([])["loss"]["name"])
         self.made: dict[str, Arm] = {}
         self.recipes: dict[str, Recipe] = {}
         self.refused: dict[str, tuple[str, ...]] = {}
         self._asked: dict[str, str | None] = {}
+
+    def _recipes_own(self) -> list[str]:
+        """The words without options of parts that only the study brings in; arms that have those take them."""
+
+        def part(word: str) -> tuple[str, str] | None:
+            group, _, rest = config.key_of(word).partition(".")
+            name = rest.partition(".")[0]
+            named = {name, f"{group}.{name}"} & set(self.asked.of or ())
+            return (group, name) if group in LISTS and named else None
+
+        words = list(self.asked.overrides)
+        resolved = self.composing.resolved([word for word in words if part(word) is None])
+        there = {(group, name) for group in LISTS for name in resolved.get(group) or {}}
+        return [word for word in words if part(word) is None or part(word) in there]
 
     @staticmethod
     def _reals(recipe: Recipe) -> int:

@@ -123,6 +123,16 @@ def test_what_the_recipe_lacks_is_put_in_and_equal_arms_are_one() -> None:
     assert effects(study) == {"trick.topk added to the bare base": (("full",), ("base",))}
 
 
+def test_options_of_parts_that_the_study_brings_in_go_with_them() -> None:
+    words = ["loss=hinge", "trick=[topk]", "trick.ema.decay=0.5", "trick.topk.gamma=0.9"]
+    study = plan(*words, "of=[trick.ema,topk]", "mode=add")
+    options = {name: [part.options for part in config.compose(a.overrides).tricks] for name, a in study.arms.items()}
+    assert [found["decay"] for found in options["base+ema"]] == [0.5]
+    assert [found["gamma"] for found in options["base+topk"]] == [0.9] and options["base"] == []
+    with pytest.raises(ConfigError, match="trick.ema.decay: ema is not chosen"):
+        plan(*words, "of=r1", "mode=add")
+
+
 def test_options_of_a_file_for_parts_that_are_left_out_go_with_them(tmp_path: Path) -> None:
     """The recipe's file sets ema's decay; without ema that is no half of a part, and with it the decay is there."""
     (tmp_path / "experiment").mkdir()
