@@ -127,7 +127,7 @@ def flags_first(words: Iterable[str]) -> list[str]:
     while left:
         word = left.pop(0)
         if not word.startswith("-") or word == "-":
-            overrides.append(word)
+            overrides.append(_from_home(word))
             continue
         if word.startswith("--config-path="):
             word, _, value = word.partition("=")
@@ -140,6 +140,14 @@ def flags_first(words: Iterable[str]) -> list[str]:
         elif word in ("-i", "--info"):
             flags.append(left.pop(0) if left and left[0] in INFO else "all")
     return [*flags, *overrides]
+
+
+def _from_home(word: str) -> str:
+    """`key=~/x` with the home folder's path: shells leave it as it is there, and Hydra's grammar cannot read it."""
+    key, sign, value = word.partition("=")
+    if not sign or not value.startswith("~") or any(character in value for character in "'\",[]{}$"):
+        return word
+    return f"{key}={quoted(os.path.expanduser(value))}"
 
 
 def parse(words: Iterable[str]) -> argparse.Namespace:

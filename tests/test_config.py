@@ -414,6 +414,17 @@ def test_flags_that_are_none() -> None:
         config.parse(["loss=hinge", "--multrun"])
 
 
+def test_a_path_from_the_home_folder(monkeypatch: pytest.MonkeyPatch, composing: config.Composer) -> None:
+    """Shells leave `key=~/x` as it is, and Hydra's grammar has another use for ~."""
+    monkeypatch.setenv("HOME", "/home/ann o'n")
+    words = config.parse(["dataset=mnist", "dataset.root=~/some data", "runs_dir=~", "~experiment"]).overrides
+    assert words[0] == "dataset=mnist" and words[3] == "~experiment"
+    found = composing.resolved(words[:3])
+    assert (found["dataset"]["root"], found["runs_dir"]) == ("/home/ann o'n/some data", "/home/ann o'n")
+    assert config.parse(words).overrides == words
+    assert config.parse(["runs_dir='~/x'", "name=~[a]"]).overrides == ["runs_dir='~/x'", "name=~[a]"]
+
+
 def test_argparse_of_python_3_14(monkeypatch: pytest.MonkeyPatch) -> None:
     """It formats each help text as an argument is added, and Hydra 1.3 gives it an object that is no text."""
     add = argparse._ActionsContainer.add_argument

@@ -129,7 +129,7 @@ def test_options_of_parts_that_the_study_brings_in_go_with_them() -> None:
     options = {name: [part.options for part in config.compose(a.overrides).tricks] for name, a in study.arms.items()}
     assert [found["decay"] for found in options["base+ema"]] == [0.5]
     assert [found["gamma"] for found in options["base+topk"]] == [0.9] and options["base"] == []
-    with pytest.raises(ConfigError, match="trick.ema.decay: ema is not chosen"):
+    with pytest.raises(ConfigError, match=r"trick\.ema\.decay: ema is not chosen"):
         plan(*words, "of=r1", "mode=add")
 
 
