@@ -684,23 +684,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.remove("--traceback")
         os.environ["GANTRICK_DEBUG"] = "1"  # in the environment, so that the processes of a sweep know
     name = words[0] if words else "--help"
-    if name in ("-h", "--help"):
-        print(USAGE + "\n" + "".join(f"  {c:<8} {f.__doc__}\n" for c, f in COMMANDS.items()), end="")
-        print("\ngantrick <command> --help tells more; gantrick --version is the version.")
-        print('eval "$(gantrick -sc install=bash)" has the shell complete commands, groups, choices and keys.')
-        return 0
-    if name == "--version":
-        print(f"gantrick {__version__}")
-        return 0
-    if name not in COMMANDS:
+    command = {"-h": _help, "--help": _help, "--version": _version, **COMMANDS}.get(name)
+    if command is None:
         _complain("", f"{name}: is not a command; {_suggest(name, COMMANDS)}")
         return 2
-    return _guarded(name, words[1:])
+    return _guarded(command, name, words[1:])
 
 
-def _guarded(name: str, words: list[str]) -> int:
+def _help(words: list[str]) -> int:
+    print(USAGE + "\n" + "".join(f"  {c:<8} {f.__doc__}\n" for c, f in COMMANDS.items()), end="")
+    print("\ngantrick <command> --help tells more; gantrick --version is the version.")
+    print('eval "$(gantrick -sc install=bash)" has the shell complete commands, groups, choices and keys.')
+    return 0
+
+
+def _version(words: list[str]) -> int:
+    print(f"gantrick {__version__}")
+    return 0
+
+
+def _guarded(command: Callable[[list[str]], int], name: str, words: list[str]) -> int:
     try:
-        code = COMMANDS[name](words)
+        code = command(words)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

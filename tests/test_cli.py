@@ -395,7 +395,7 @@ def test_completion_installs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.rstrip().endswith("hydra_bash_completion gantrick")
 
 
-@pytest.mark.parametrize("words", ["list", "train --info"])
+@pytest.mark.parametrize("words", ["list", "train --info", "--help"])
 def test_a_reader_who_has_had_enough(words: str, tmp_path: Path) -> None:
     """`gantrick list | head -1`: no traceback."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
