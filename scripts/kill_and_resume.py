@@ -2,7 +2,8 @@
 
     python scripts/kill_and_resume.py --runs 200
 
-Every regularizer and trick of the registry takes part: the configs are filled with as many as go together. A run is a
+Every loss, regularizer and trick of the registry takes part: the configs are filled with as many as go together, and
+each loss that then has not been there has a run of its own. A run is a
 process of its own and is killed with SIGKILL once to three times: at a moment of its whole life by chance, or while it
 writes, around one of the fsyncs and renames of its checkpoints and files. In the end networks, optimizers, component
 buffers, random streams, the place in the data and every row but the clock's fields are compared bit for bit.
@@ -11,6 +12,7 @@ buffers, random streams, the place in the data and every row but the clock's fie
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -40,7 +42,7 @@ def recipe(loss: str, parts: list[tuple[str, str]], model: str) -> Recipe:
     chosen: dict[str, dict[str, Any]] = {"regularizer": {}, "trick": {}}
     for group, name in parts:
         chosen[group][name] = {"name": name, **registry.load(group, name).exercise}
-    size = 32 if model == "sngan_resnet" else 8
+    size = 32 if model == "sngan_resnet" else 16 if model == "autoencoder" else 8
     return check(
         {
             "model": {"name": model, "g_width": 4, "d_width": 4, "z_size": 6},
@@ -79,6 +81,23 @@ def configs() -> Iterator[tuple[str, Recipe]]:
         number += 1
         if number > 50:
             raise SystemExit(f"no config takes {left}")
+    for loss in registry.names("loss"):
+        if loss not in losses[:number]:
+            yield loss, alone(loss)
+
+
+def alone(loss: str) -> Recipe:
+    """The loss with the first model and the first further part that it gets on with."""
+    faults: tuple[str, ...] = ()
+    for model, partner in itertools.product(("dcgan", "autoencoder"), (None, *BRING_LABELS)):
+        made = recipe(loss, [("trick", name) for name in ("ema", partner) if name], model)
+        try:
+            gan.preflight(made)
+        except ConfigError as error:
+            faults = faults or tuple(error.faults)
+            continue
+        return made
+    raise SystemExit(f"no config takes {loss}: {'; '.join(faults)}")
 
 
 def die_in_call(number: int, after: bool) -> None:
