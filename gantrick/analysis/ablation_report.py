@@ -13,6 +13,7 @@ from typing import Any
 
 from gantrick.analysis import statistics
 from gantrick.analysis.ablate import Contrast, Outcome, Study, outcome
+from gantrick.analysis.compare import Estimate
 from gantrick.tracking.console import duration
 from gantrick.tracking.folder import write_atomically
 
@@ -271,6 +272,42 @@ def summary(report: Report) -> Rows:
     return (*columns, *costs), rows
 
 
+def levels(report: Report) -> Rows:
+    """A row for each arm: what its runs came to at the end, as measured, in brackets where the run counts as lost."""
+    study = report.study
+    names = list(dict.fromkeys(name for found in report.outcomes.values() for name in found.last))
+    others = [name for name in names if name != study.figure]
+    rows: list[tuple[str, ...]] = []
+    for arm in study.arms:
+        runs = [report.outcomes[arm, seed] for seed in study.seeds]
+        each = [
+            str(Estimate.of([run.last[name] for run in runs if _at_the_end(run, name)]) or "–")
+            for name in (study.figure, *others)
+        ]
+        steps = [run.second for run in runs if run.second is not None]
+        rows.append(
+            (
+                arm,
+                each[0],
+                " ".join(_measured(run, study.figure) for run in runs),
+                *each[1:],
+                f"{middle.median(steps) * 1e3:.3g} ms" if steps else "–",
+            )
+        )
+    return ("arm", f"{study.figure}, end", "seed by seed", *others, "a step"), rows
+
+
+def _at_the_end(run: Outcome, figure: str) -> bool:
+    return run.state in ("finished", "collapsed") and figure in run.last
+
+
+def _measured(run: Outcome, figure: str) -> str:
+    if not _at_the_end(run, figure):
+        return run.state if run.ended else "…"
+    value = f"{run.last[figure]:.3g}"
+    return value if run.state == "finished" else f"({value})"
+
+
 def details(report: Report) -> Rows:
     """A row for each part and figure, best and last."""
     rows: list[tuple[str, ...]] = [
@@ -321,6 +358,8 @@ def as_markdown(report: Report) -> str:
     arms, lines = planned(study)
     command = shlex.join(["gantrick", "ablate", *study.asked.flags, *study.asked.words])
     text = [f"# {command}", "", *table(summary(report)), "", *(f"- {line}" for line in legend(report)), ""]
+    said = "Means over seeds of what was measured at the end ± 95 % intervals; in brackets what counts as lost."
+    text += ["## Arms", "", said, "", *table(levels(report)), ""]
     text += ["## Every figure", "", *table(details(report)), "", "## Plan", "", *table(arms), ""]
     return "\n".join([*text, *(f"- {line}" for line in lines)]) + "\n"
 

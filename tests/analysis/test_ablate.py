@@ -21,7 +21,7 @@ from scipy import stats
 from gantrick import cli, config
 from gantrick.analysis import ablate
 from gantrick.analysis.ablate import Study, request, to_do
-from gantrick.analysis.ablation_report import as_json, as_markdown, judge, planned, summary
+from gantrick.analysis.ablation_report import as_json, as_markdown, judge, levels, planned, summary
 from gantrick.types import ConfigError, GantrickError
 
 FID = "fid/digits_cnn"
@@ -326,6 +326,13 @@ def test_lost_runs_are_counted_ranked_last_and_never_left_out(added: Study, tmp_
         ema.verdict
         == "no evidence with 5 seeds, by ranks: 5 of 5 pairs lost a run; ranks decide nothing with fewer than 7 seeds"
     )
+    rows = {row[0]: row[1:] for row in levels(report)[1]}
+    both = stats.t.ppf(0.975, 1) * (310 - 55) / 2
+    assert rows["base+ema"] == (f"182.5 ± {both:.2g}", "diverged (310) (55) collapsed failed", "200 ms")
+    half = stats.t.ppf(0.975, 4) * np.std(BASE, ddof=1) / math.sqrt(5)
+    assert rows["base"][0] == f"{np.mean(BASE):.4g} ± {half:.2g}" and rows["base"][1].split() == [
+        f"{b:.3g}" for b in BASE
+    ]
     best = report.effect(added.contrasts[0], which="best").finding
     assert best is not None and best.differences[1] == pytest.approx(80 - 50) and best.lost == 2
     assert summary(report)[1][0][5] == "5 with, 0 without"
