@@ -124,19 +124,22 @@ def draw(
     and of the labels (b,) that its generator was asked for.
 
     labels: those that a conditional generator is asked for, over and over; None: drawn evenly over the classes.
-    All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again.
+    All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again;
+    where labels are named, each in its own place and of its own label, and all are given at the end.
     Several processes share the batches, and each is given all of them.
     """
-    stages, left = gan.stages, count
+    stages, due = gan.stages, torch.arange(count)
+    in_place = labels is not None and bool(stages["accept"])
+    placed: list[Tensor] = [torch.empty(0)] * count
     for round_ in itertools.count():
         source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
         with apart(gan.device, stream(seed, f"draw {round_}")), parallel.alone():
-            latents = stages.chain("truncate", gan.latents(left, source))
+            latents = stages.chain("truncate", gan.latents(len(due), source))
         if labels is not None:
-            again = torch.tensor(labels, device=gan.device).repeat(-(-left // len(labels)))
-            latents = Latents(latents.z, again[:left])
+            latents = Latents(latents.z, torch.tensor(labels)[due % len(labels)].to(gan.device))
+        masks: dict[int, Tensor] = {}
 
-        def one(start: int, latents: Latents = latents, round_: int = round_) -> Tensor:
+        def one(start: int, latents: Latents = latents, round_: int = round_, masks: Any = masks) -> Tensor:
             part = Latents(
                 latents.z[start : start + batch_size],
                 None if latents.labels is None else latents.labels[start : start + batch_size],
@@ -151,16 +154,27 @@ def draw(
                     output = gan.discriminator(images, labels)
                     mask = stages.chain("accept", images.new_ones(len(images)).bool(), images, output)
                     images, labels = images[mask], None if labels is None else labels[mask]
+                    masks[start] = mask.cpu()
             return through(images, labels) if len(images) else images
 
-        for found in parallel.in_shares(one, range(0, left, batch_size)):
-            if len(found):
-                left -= len(found)
-                yield found
-        if left == 0:
-            return
-        if left == count and round_ == PATIENCE:
+        starts = range(0, len(due), batch_size)
+        if in_place:
+            for start in starts:
+                found, places = one(start), due[start : start + batch_size]
+                for place, row in zip(places[masks[start]].tolist(), found, strict=True):
+                    placed[place] = row
+            due = torch.cat([due[:0], *(due[start : start + batch_size][~masks[start]] for start in starts)])
+        else:
+            for found in parallel.in_shares(one, starts):
+                if len(found):
+                    due = due[len(found) :]
+                    yield found
+        if len(due) == 0:
+            break
+        if len(due) == count and round_ == PATIENCE:
             raise GantrickError("drawing: every sample was refused; leave the component that accepts samples out")
+    for start in range(0, count if in_place else 0, batch_size):
+        yield torch.stack(placed[start : start + batch_size])
 
 
 @torch.no_grad()

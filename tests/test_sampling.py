@@ -20,6 +20,7 @@ from gantrick.sampling import Trained, evaluating
 from gantrick.tracking.console import Console
 from gantrick.tracking.grid import MARGIN, ROOM
 from gantrick.trainer import run
+from gantrick.trick.rejection_sampling import RejectionSampling
 from gantrick.types import ConfigError, GantrickError, Latents
 
 CODES = {"infogan": {"categorical": [3, 2], "continuous": 1}}  # of z the entries 6–8, 9–10 and 11
@@ -274,3 +275,28 @@ def test_refusals_of_the_command(
     assert cli.main(["sample", str(folder), *words.format(run=folder).split()]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"gantrick sample: error: {fault}") and told.count("\n") == 1
+
+
+# --- labels and refusals ---------------------------------------------------------------------------------------------
+
+
+def test_samples_of_named_labels_stand_in_their_places_whatever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """31 samples are asked for by the labels 7, 2, 2 over and over, and of each batch every other one is refused."""
+    calls = 0
+
+    def half(self: object, mask: torch.Tensor, images: torch.Tensor, output: object) -> torch.Tensor:
+        nonlocal calls
+        calls += len(images)
+        return mask & (torch.arange(len(images)) % 2 == calls % 2)
+
+    monkeypatch.setattr(RejectionSampling, "accept", half)
+    trained = opened(trick={**LABELS, "rejection_sampling": {"samples": 50}})
+    asked = [7, 2, 2]
+
+    def told(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.cat([labels[:, None].float(), images.flatten(1)], 1)
+
+    found = torch.cat(list(sampling.draw(trained.gan, 31, 5, 4, through=told, labels=asked)))
+    assert [int(label) for label in found[:, 0]] == [asked[place % 3] for place in range(31)]
+    assert len({tuple(row.tolist()) for row in found}) == 31 and calls > 31
+    assert list(sampling.draw(trained.gan, 0, 5, 4, labels=asked)) == []
