@@ -84,18 +84,24 @@ class OptimizerChoice:
 
 @dataclass(frozen=True)
 class Optimizers:
-    """One for each player. From step `decay_from` on `schedule` takes both rates to `final` times their first."""
+    """One for each player. From step `decay_from` on `schedule` takes both rates to `final` times their first.
+
+    "linear" and "cosine" are there at the last step; "halving" halves them every `half_every` steps, down to that.
+    """
 
     generator: OptimizerChoice
     discriminator: OptimizerChoice
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "halving"] = "constant"
     decay_from: Whole = 0
     final: Fraction = 0.0
+    half_every: Count = 100_000
 
     def factor(self, step: int, steps: int) -> float:
         """What the learning rate is multiplied by at `step` of `steps`."""
         if self.schedule == "constant" or step <= self.decay_from:
             return 1.0
+        if self.schedule == "halving":
+            return max(self.final, 0.5 ** ((step - self.decay_from) // self.half_every))
         t = min(1.0, (step - self.decay_from) / max(1, steps - self.decay_from))
         if self.schedule == "cosine":
             import math
@@ -311,7 +317,7 @@ def check(config: Mapping[str, Any]) -> Recipe:
             faults += found
             if choice is not None:
                 players[player] = choice
-        given = {k: optimizer[k] for k in ("schedule", "decay_from", "final") if k in optimizer}
+        given = {k: optimizer[k] for k in ("schedule", "decay_from", "final", "half_every") if k in optimizer}
         checked, found = registry.check_call(
             Optimizers, {**given, "generator": None, "discriminator": None}, "optimizer"
         )

@@ -330,7 +330,7 @@ def test_the_hash_is_of_the_work_and_not_of_its_record() -> None:
         ),
         (
             {"optimizer": {**CONFIG["optimizer"], "schedule": "linaer"}},
-            "optimizer.schedule: must be constant, linear or cosine, not 'linaer'; did you mean linear?",
+            "optimizer.schedule: must be constant, linear, cosine or halving, not 'linaer'; did you mean linear?",
         ),
     ],
 )
@@ -360,10 +360,14 @@ def test_whole_betas_are_made_floats() -> None:
         ("cosine", 60, 0.6),
         ("cosine", 40, 1 - 0.8 * (1 - 2**-0.5) / 2),
         ("cosine", 500, 0.2),
+        ("halving", 49, 1.0),  # from 20, every 30
+        ("halving", 50, 0.5),
+        ("halving", 109, 0.25),
+        ("halving", 110, 0.2),
     ],
 )
 def test_learning_rates_are_scheduled(schedule: str, step: int, factor: float) -> None:
-    optimizer = {**CONFIG["optimizer"], "schedule": schedule, "decay_from": 20, "final": 0.2}
+    optimizer = {**CONFIG["optimizer"], "schedule": schedule, "decay_from": 20, "final": 0.2, "half_every": 30}
     assert check({**CONFIG, "optimizer": optimizer}).optimizers.factor(step, 100) == pytest.approx(factor, rel=1e-12)
 
 
