@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantrick import papers
 from gantrick.layers.dropout import Dropout
+from gantrick.layers.generators import Doubling
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import NoNorm, needs_bias
-from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
+from gantrick.layers.plan import check_images, first_spec, halvings, with_dropout_rate
 from gantrick.types import ConfigError, Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
 
@@ -71,36 +70,14 @@ class ConvSmall(Model):
         return spec.but(d_dropout=Dropout) if self.d_dropout == "auto" else spec
 
     def generator(self, spec: NetworkSpec) -> nn.Module:
-        return Generator(spec, self.g_width or 128, self.output == "tanh")
+        return Doubling(spec, self.g_width or 128, 3, _up, self.output == "tanh")
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
         return Discriminator(with_dropout_rate(spec, self.d_dropout_rate), self.d_width or 128)
 
 
-class Generator(nn.Module):
-    """(B, Z) -> (B, C, H, W)."""
-
-    blocks = 3
-
-    def __init__(self, spec: NetworkSpec, width: int, tanh: bool):
-        super().__init__()
-        channels, height, wide = spec.data.shape
-        self.tanh = tanh
-        self.bottom = (4 * width, height // 8, wide // 8)
-        widths = [4 * width, 2 * width, width]
-        self.norms = nn.ModuleList(spec.g_norm(w) for w in widths)
-        biases = [*map(needs_bias, self.norms), True]
-        self.first = nn.Linear(first_size(spec), 4 * width * (height // 8) * (wide // 8), bias=biases[0])
-        self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1, bias=bias)
-            for before, after, bias in zip(widths, [*widths[1:], channels], biases[1:], strict=True)
-        )
-
-    def forward(self, first: Tensor, conditions: Sequence[Tensor | None]) -> Tensor:
-        h = self.first(first).view(-1, *self.bottom)
-        for norm, up, condition in zip(self.norms, self.ups, conditions, strict=True):
-            h = up(F.relu(norm(h, condition)))
-        return torch.tanh(h) if self.tanh else h
+def _up(before: int, after: int, bias: bool) -> nn.Module:
+    return nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 
 class Discriminator(nn.Module):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gantrick.layers.generators import Doubling
 from gantrick.layers.heads import Pool, count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import NoNorm, needs_bias
-from gantrick.layers.plan import check_images, first_size, first_spec, halvings, with_dropout_rate
+from gantrick.layers.plan import check_images, first_spec, halvings, with_dropout_rate
 from gantrick.layers.resampling import Down, Up, down_conv, up_conv
 from gantrick.types import Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
@@ -70,7 +70,7 @@ class DCGAN(Model):
 
     def generator(self, spec: NetworkSpec) -> nn.Module:
         depth = self.g_depth or _depth(spec.data)
-        return Generator(spec, self.g_width or 64, depth, self.up, self.output == "tanh")
+        return Doubling(spec, self.g_width or 64, depth, partial(up_conv, self.up), self.output == "tanh")
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
         return Discriminator(
@@ -84,30 +84,6 @@ class DCGAN(Model):
 def _depth(data: DataShape) -> int:
     """As many halvings as leave 4 pixels or more; small images take up to three that leave 2."""
     return max(halvings(data, 4), min(3, halvings(data, 2)))
-
-
-class Generator(nn.Module):
-    """(B, Z) -> (B, C, H, W)."""
-
-    def __init__(self, spec: NetworkSpec, width: int, depth: int, up: Up, tanh: bool):
-        super().__init__()
-        channels, height, wide = spec.data.shape
-        widths = [width << i for i in reversed(range(depth))]
-        self.blocks, self.tanh = depth, tanh
-        self.bottom = (widths[0], height >> depth, wide >> depth)
-        self.norms = nn.ModuleList(spec.g_norm(w) for w in widths)
-        biases = [*map(needs_bias, self.norms), True]
-        self.first = nn.Linear(first_size(spec), widths[0] * (height >> depth) * (wide >> depth), bias=biases[0])
-        self.ups = nn.ModuleList(
-            up_conv(up, before, after, bias)
-            for before, after, bias in zip(widths, [*widths[1:], channels], biases[1:], strict=True)
-        )
-
-    def forward(self, first: Tensor, conditions: Sequence[Tensor | None]) -> Tensor:
-        h = self.first(first).view(-1, *self.bottom)
-        for norm, up, condition in zip(self.norms, self.ups, conditions, strict=True):
-            h = up(F.relu(norm(h, condition)))
-        return torch.tanh(h) if self.tanh else h
 
 
 class Discriminator(nn.Module):
