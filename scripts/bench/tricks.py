@@ -2,7 +2,9 @@
 """What every regularizer and trick costs: a step with it against one without, in turn, medians; and its memory.
 
 The components are those the registry finds, each with the settings of its config. Each is put on the first of a few
-plain runs that it gets on with.
+plain runs that it gets on with: three losses, without labels and with them (label_concat). "Arithmetic" is by how much
+the multiplications and additions of a step in convolutions and matrix products grow, as torch's counter sees them: what
+a ratio above it is made of is memory, elementwise work and the host's.
 
     OMP_NUM_THREADS=2 python scripts/bench/tricks.py --rounds 5
     python scripts/bench/tricks.py trick.ema regularizer.gp batch_size=128 model.d_width=256
@@ -17,17 +19,42 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from gantrick import bench, compose, machine, registry
 from gantrick.gan import preflight, resolve_device
 from gantrick.types import ConfigError
 
 RUN = ["dataset=cifar10", "model=sngan_resnet", "model.g_width=64", "model.d_width=64", "batch_size=64", "log_every=1"]
-BASES = ("hinge", "non_saturating", "wgan")
+BASES = [(loss, partner) for partner in ((), ("label_concat",)) for loss in ("hinge", "non_saturating", "wgan")]
+Base = tuple[str, tuple[str, ...]]
 
 
-def recipe(loss: str, words: Collection[str], *more: str) -> Any:
-    return bench.made_up(compose([*words, f"loss={loss}", *more]))
+def recipe(base: Base, words: Collection[str], group: str = "trick", name: str = "") -> Any:
+    loss, partners = base
+    tricks = [*partners, *([name] if group == "trick" and name else [])]
+    more = [f"{group}=[{name}]"] if group != "trick" else []
+    return bench.made_up(compose([*words, f"loss={loss}", f"trick=[{','.join(tricks)}]", *more]))
+
+
+class Counter(TorchDispatchMode):
+    """Adds up the floating-point operations of convolutions and matrix products, also those of derivatives."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=found)
+        return found
+
+
+def arithmetic(running: bench.Running) -> int:
+    """Floating-point operations of a step."""
+    with Counter() as counter:
+        running.advance()
+    return counter.total
 
 
 def started(made: Any, device: torch.device) -> tuple[bench.Running, int]:
@@ -52,28 +79,30 @@ def main() -> None:
     device = resolve_device(recipe(BASES[0], words).settings.device)
     print(f"{bench.describe(device)}; {' '.join(words)}; {arguments.rounds} rounds of {arguments.steps}\n")
     print(
-        "| with | on | ms a step without | with | times as long | range | memory, MiB |\n|---|---|---|---|---|---|---|"
+        "| with | on | ms a step without | with | times as long | range | arithmetic | memory, MiB |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     started(recipe(BASES[0], words), device)  # what is allocated once for all
-    plain: dict[str, tuple[bench.Running, int]] = {}
+    plain: dict[Base, tuple[bench.Running, int, int]] = {}
     for label in found:
         if named and label not in named:
             continue
         group, _, name = label.partition(".")
         refused = ""
-        for loss in BASES:
+        for on in BASES:
             try:
-                made = recipe(loss, words, f"{group}=[{name}]")
+                made = recipe(on, words, group, name)
                 preflight(made)
                 break
             except ConfigError as error:
-                refused = error.faults[0]
+                refused = refused or error.faults[0]
         else:
-            print(f"| {label} | refused: {refused} | | | | | |")
+            print(f"| {label} | refused: {refused} | | | | | | |")
             continue
-        if loss not in plain:
-            plain[loss] = started(recipe(loss, words), device)
-        (base, base_bytes), (running, its_bytes) = plain[loss], started(made, device)
+        if on not in plain:
+            running, its_bytes = started(recipe(on, words), device)
+            plain[on] = running, its_bytes, arithmetic(running)
+        (base, base_bytes, base_flops), (running, its_bytes) = plain[on], started(made, device)
         contestants = {
             "without": lambda base=base: base.advance(arguments.steps),
             "with": lambda running=running: running.advance(arguments.steps),
@@ -83,8 +112,10 @@ def main() -> None:
         without, with_it = (1e3 * statistics.median(seconds[key]) for key in ("without", "with"))
         more, all_of_it = (its_bytes - base_bytes) / 2**20, base_bytes / 2**20
         print(
-            f"| {label} | {loss} | {without:.0f} | {with_it:.0f} | {statistics.median(ratios):.2f} | "
-            f"{min(ratios):.2f}–{max(ratios):.2f} | {more:+.0f} of {all_of_it:.0f} |",
+            f"| {label} | {', '.join([on[0], *on[1]])} | {without:.0f} | {with_it:.0f} | "
+            f"{statistics.median(ratios):.2f} | {min(ratios):.2f}–{max(ratios):.2f} | "
+            f"{arithmetic(running) / base_flops:.2f} | "
+            f"{more:+.0f} of {all_of_it:.0f} |",
             flush=True,
         )
         del running
