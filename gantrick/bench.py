@@ -210,6 +210,13 @@ def flops(running: Running) -> dict[Player, int]:
     return found
 
 
+def operations(running: Running) -> int:
+    """Those of a whole step by the run's own update rule, which it takes."""
+    with _Operations() as counter:  # type: ignore[no-untyped-call]
+        running.advance()
+    return int(counter.total)
+
+
 def measure(recipe: Recipe, name: str, **settings: Any) -> tuple[Row, Running]:
     """A row of the report, and the run it was taken from."""
     device = resolve_device(recipe.settings.device)

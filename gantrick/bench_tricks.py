@@ -1,0 +1,100 @@
+"""What every regularizer and trick costs: a step with it against one without, in turn, medians; and its memory.
+
+The components are those the registry finds, each with the settings of its config. Each is put on the first of a few
+plain runs that it gets on with: three losses, without labels and with them (label_concat). "Arithmetic" is by how much
+the multiplications and additions of a step in convolutions and matrix products grow, as torch's counter sees them: what
+a ratio above it is made of is memory, elementwise work and the host's.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+
+from gantrick import bench, compose, config, machine, registry
+from gantrick.gan import preflight, resolve_device
+from gantrick.recipe import Recipe
+from gantrick.types import ConfigError
+
+RUN = ["dataset=cifar10", "model=sngan_resnet", "model.g_width=64", "model.d_width=64", "batch_size=64", "log_every=1"]
+BASES = [(loss, partner) for partner in ((), ("label_concat",)) for loss in ("hinge", "non_saturating", "wgan")]
+GROUPS = ("regularizer", "trick")
+OWN = (*GROUPS, "loss")
+COLUMNS = ("with", "on", "ms a step without", "with", "times as long", "range", "arithmetic", "memory, MiB")
+Base = tuple[str, tuple[str, ...]]
+
+
+def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
+    """Markdown lines. words: components, as "trick.ema" or "ema" (none: all), and settings of the run.
+
+    Raises ConfigError for a name that no component has, and for settings of what is compared itself.
+    """
+    found = [f"{group}.{name}" for group in GROUPS for name in registry.names(group)]
+    named, faults = list[str](), list[str]()
+    for word in (word for word in words if "=" not in word):
+        fitting = [label for label in found if word in (label, label.partition(".")[2])]
+        named += fitting
+        if not fitting:
+            names = [name for label in found for name in (label, label.partition(".")[2])]
+            faults.append(f"{word}: there is no such regularizer or trick; {config.suggest(word, names, 'choose')}")
+    settings = {config.key_of(word): word for word in (*RUN, *words) if "=" in word}
+    faults += [
+        f"{settings[key]}: what is compared chooses it; name regularizers and tricks alone, as in ema"
+        for key in settings
+        if key in OWN
+    ]
+    if faults:
+        raise ConfigError(*faults)
+    run = settings.values()
+    device = resolve_device(_recipe(BASES[0], run).settings.device)
+    yield f"{bench.describe(device)}; {' '.join(run)}; {rounds} rounds"
+    yield ""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"|{'---|' * len(COLUMNS)}"
+    _started(_recipe(BASES[0], run), device)  # what is allocated once for all
+    plain: dict[Base, tuple[bench.Running, int, int]] = {}
+    for label in named or found:
+        group, _, name = label.partition(".")
+        refused = ""
+        for on in BASES:
+            try:
+                made = _recipe(on, run, group, name)
+                preflight(made)
+                break
+            except ConfigError as error:
+                refused = refused or error.faults[0]
+        else:
+            yield f"| {label} | {refused} |{' |' * (len(COLUMNS) - 2)}"
+            continue
+        if on not in plain:
+            bare, bare_bytes = _started(_recipe(on, run), device)
+            plain[on] = bare, bare_bytes, bench.operations(bare)
+        (bare, bare_bytes, bare_operations), (running, its_bytes) = plain[on], _started(made, device)
+        seconds = bench.alternate({"without": bare.advance, "with": running.advance}, rounds)
+        ratios = [b / a for a, b in zip(seconds["without"], seconds["with"], strict=True)]
+        without, with_it = (f"{1e3 * statistics.median(seconds[key]):.0f}" for key in ("without", "with"))
+        cells = [label, ", ".join([on[0], *on[1]]), without, with_it, f"{statistics.median(ratios):.2f}"]
+        cells += [f"{min(ratios):.2f}–{max(ratios):.2f}", f"{bench.operations(running) / bare_operations:.2f}"]
+        cells.append(f"{(its_bytes - bare_bytes) / 2**20:+.0f} of {bare_bytes / 2**20:.0f}")
+        yield f"| {' | '.join(cells)} |"
+        del running
+
+
+def _recipe(base: Base, run: Collection[str], group: str = "trick", name: str = "") -> Recipe:
+    loss, partners = base
+    tricks = [*partners, *([name] if group == "trick" and name else [])]
+    more = [f"{group}=[{name}]"] if group != "trick" else []
+    return bench.made_up(compose([*run, f"loss={loss}", f"trick=[{','.join(tricks)}]", *more]))
+
+
+def _started(made: Recipe, device: torch.device) -> tuple[bench.Running, int]:
+    """A run that has made two steps, and the bytes that it took at the most."""
+    gc.collect()
+    machine.reset_peak_memory(device)
+    before = machine.peak_memory(device)
+    running = bench.Running(made)
+    running.advance(2)
+    return running, machine.peak_memory(device) - before
