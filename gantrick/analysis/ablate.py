@@ -591,7 +591,8 @@ class Outcome:
     """How a run ended and what it cost. state: missing, running (or cut off), failed, diverged, collapsed, finished.
 
     best, last: its figures by name. second: seconds a step, the median over its rows; memory: bytes at the most;
-    images: real images taken; protocols: by figure, without what its own parts change in drawing.
+    images: real images taken; protocols: by figure, without what its own parts change in drawing; norms: those that
+    G and D have where `auto` chose, and why, as the plan says.
     """
 
     state: str = "missing"
@@ -606,6 +607,7 @@ class Outcome:
     parameters: Mapping[str, int] = field(default_factory=dict)
     images: int = 0
     evaluations: int = 0
+    norms: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -667,7 +669,16 @@ def outcome(folder: Path, study: Study) -> Outcome:
         facts.get("parameters") or {},
         int(rows[-1].get("images") or 0) if rows else 0,
         sum(study.figure in row for row in rows),
+        _norms(folder / "plan.txt"),
     )
+
+
+def _norms(path: Path) -> dict[str, str]:
+    try:
+        plan = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return {}
+    return dict(re.findall(r"^  ([GD]) norm: (.*)$", plan, re.MULTILINE))
 
 
 def _json(path: Path) -> dict[str, Any]:

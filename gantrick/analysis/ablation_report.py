@@ -189,6 +189,16 @@ def _notes(study: Study, outcomes: Mapping[tuple[str, int], Outcome]) -> Iterabl
         if len(ways) == 2 and ways[0] != ways[1]:
             keys = sorted(key for key in {*ways[0], *ways[1]} if ways[0].get(key) != ways[1].get(key))
             yield f"{contrast.name}: it changes how samples are drawn ({', '.join(keys)}), which is part of its effect"
+    norms = {arm: run.norms for (arm, _), run in outcomes.items() if run.norms}
+    for contrast in study.main:
+        (plus, minus) = (norms.get(arm, {}) for arm in (*contrast.plus, *contrast.minus))
+        for player in sorted(plus.keys() & minus.keys()):
+            (mine, _, why), (other, _, _) = (told[player].partition(" ") for told in (plus, minus))
+            if mine != other:
+                yield (
+                    f"{contrast.name}: {player}'s norm is {mine} with it and {other} without {why}, which is part of "
+                    f"its effect; set model.{player.lower()}_norm to have the same in all arms"
+                )
     whole = {run: found for run, found in outcomes.items() if found.state == "finished"}
     images = {arm: middle.median(f.images for (a, _), f in whole.items() if a == arm) for arm in {a for a, _ in whole}}
     if images and max(images.values()) > 1.01 * min(images.values()):

@@ -351,6 +351,19 @@ def test_eight_lost_of_eight_hurt_by_ranks(tmp_path: Path) -> None:
     assert effect.verdict == "hurts, by ranks: 8 of 8 pairs lost a run"
 
 
+def test_norms_that_give_way_to_a_part_are_told(added: Study, tmp_path: Path) -> None:
+    folder = filled(added, tmp_path / "s")
+    for seed in added.seeds:
+        for arm in added.arms:
+            norm = "none (auto: no batch statistics with trick.ema)" if "ema" in arm else "batch (auto: the usual)"
+            plan = f"defaults taken\n  G norm: batch (auto: the usual)\n  D norm: {norm}\n\nstages\n"
+            (folder / added.place(arm, seed) / "plan.txt").write_text(plan)
+    assert [note for note in judge(added, folder).notes if "norm" in note] == [
+        "trick.ema added to the bare base: D's norm is none with it and batch without (auto: no batch statistics with "
+        "trick.ema), which is part of its effect; set model.d_norm to have the same in all arms"
+    ]
+
+
 def test_unlike_protocols_are_not_compared(added: Study, tmp_path: Path) -> None:
     other = {seed: {"protocol": {"fakes": 128}} for seed in range(5)}
     report = judge(added, filled(added, tmp_path / "s", topk=other))
