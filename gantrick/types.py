@@ -681,6 +681,11 @@ class Metric(ABC):
     def primary(self) -> str:
         """The name of the figure by which the best checkpoint is chosen where this metric stands first."""
 
+    @property
+    def directions(self) -> dict[str, Literal["lower", "higher"]]:
+        """Which end of its figures is the better one, where that is known."""
+        return {self.primary: "lower" if self.lower_is_better else "higher"}
+
     def check(self, dataset: Dataset) -> list[str]:
         """Faults that can be known without fetching anything: one sentence each."""
         return []

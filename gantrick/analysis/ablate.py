@@ -441,7 +441,7 @@ def plan(composing: config.Composer, asked: Asked) -> Study:
     return Study(
         asked,
         metrics[0].primary,
-        {metric.primary: "lower" if metric.lower_is_better else "higher" for metric in metrics},
+        {name: end for metric in metrics for name, end in metric.directions.items()},
         tuple(range(settings.seed, settings.seed + asked.seeds)),
         {name: arm for name, arm in arms.made.items() if name in used},
         tuple(made),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from PIL import Image, ImageDraw
@@ -49,6 +49,11 @@ class Modes(Metric):
     @property
     def primary(self) -> str:
         return "modes/score"
+
+    @property
+    def directions(self) -> dict[str, Literal["lower", "higher"]]:
+        higher = ("modes/score", "modes/covered", "modes/high_quality")
+        return {**{name: "higher" for name in higher}, "modes/kl": "lower"}
 
     def check(self, dataset: Dataset) -> list[str]:
         if _mixture(dataset) is None:

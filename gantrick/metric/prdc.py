@@ -58,6 +58,10 @@ class PRDC(FeatureMetric):
     def primary(self) -> str:
         return f"coverage/{self.extractor}"
 
+    @property
+    def directions(self) -> dict[str, Literal["lower", "higher"]]:
+        return {f"{name}/{self.extractor}": "higher" for name in ("precision", "recall", "coverage")}
+
     def evaluate(self, evaluation: Evaluation) -> Figures:
         """Raises GantrickError where there are no more reals or fakes than neighbours."""
         least = max(self.neighbours, self.density_neighbours) + 1

@@ -92,6 +92,21 @@ def test_a_study_without_sense_is_refused(words: list[str], message: str) -> Non
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
+def test_figures_of_a_metric_say_which_end_is_better() -> None:
+    study = plan("metric=[fid,prdc]", "of=ema", "mode=add")
+    assert study.figure == FID and study.better == {
+        FID: "lower",
+        "precision/digits_cnn": "higher",
+        "recall/digits_cnn": "higher",
+        "coverage/digits_cnn": "higher",
+    }
+    with config.composer() as composing:
+        ring = ablate.plan(composing, request(["dataset=ring", *QUICK[1:], "of=ema", "mode=add"])).better
+    assert ring == {
+        f"modes/{k}": "lower" if k == "kl" else "higher" for k in ("score", "covered", "high_quality", "kl")
+    }
+
+
 def test_arms_and_effects_of_a_whole_recipe() -> None:
     study = plan("loss=hinge", "regularizer=[r1]", "trick=[ema]", "trick.ema.decay=0.5", "seed=7", "seeds=3")
     assert parts(study) == {
