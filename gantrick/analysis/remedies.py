@@ -53,13 +53,14 @@ REMEDIES: Mapping[str, Sequence[Change]] = {
         GUARD,
         Change("regularizer", "gp", "bounds D's slope where it is looked at (1704.00028)"),
     ),
-    "mode_collapse": (
-        Change("trick", "minibatch_stddev", "lets D see that the samples of a batch are alike (1710.10196)"),
+    "mode_collapse": (  # in the order of what they did on a ring where plain training collapses (docs/results)
+        Change("trick", "minibatch_discrimination", "D sees how near each sample is to the others (1606.03498)"),
+        R1,
         Change("trick", "pacgan", "D judges several samples at once (1712.04086)"),
         GRADIENT_PENALTY,
-        R1,
         CONSISTENCY,
-        Change("trick", "unrolled", "G looks ahead at D's answer (1611.02163)"),
+        Change("trick", "unrolled", "G looks ahead at D's answer, at several times the cost (1611.02163)"),
+        Change("trick", "minibatch_stddev", "lets D see that the samples of a batch are alike (1710.10196)"),
     ),
     "d_too_certain": (
         SPECTRAL,

@@ -326,7 +326,7 @@ def test_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "1. mode collapse (sure)" in lines
     assert "   diversity/digits_cnn is 2 at step 1,000, 20% of that of reals (10)" in lines
     tries = [line for line in lines if line.startswith("   try: ")]
-    assert len(tries) == 3 and "trick=[minibatch_stddev]" in tries[0]
+    assert len(tries) == 3 and "trick=[minibatch_discrimination]" in tries[0]
     assert cli.main(["doctor", "--json", str(run)]) == 0
     [told] = map(json.loads, capsys.readouterr().out.splitlines())
     assert [f["name"] for f in told["findings"]] == ["mode_collapse"] and told["state"] == "finished"
