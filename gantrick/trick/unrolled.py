@@ -45,9 +45,12 @@ class Unrolled(Component):
     def update_rule(self, play: Play) -> None:
         for _ in range(play.g_steps):
             play.prepare("generator")
-            weights = self._ahead(play, *play.draw("discriminator"))
-            record = play.evaluate("generator", *play.draw("generator"), parameters={"discriminator": weights})
-            play.move("generator", [record])
+            records = []
+            for _ in range(play.accumulate):
+                weights = self._ahead(play, *play.draw("discriminator"))
+                drawn = play.draw("generator")
+                records.append(play.evaluate("generator", *drawn, parameters={"discriminator": weights}))
+            play.move("generator", records)
         for _ in range(play.d_steps):
             play.turn("discriminator")
 

@@ -101,3 +101,25 @@ def test_the_paper_steps_leave_no_trace_in_d() -> None:
     before = {n: t.clone() for n, t in found.gan.discriminator.state_dict().items()}
     Unrolled(2)._ahead(found.play, *found.play.draw("discriminator"))
     assert all(torch.equal(t, before[n]) for n, t in found.gan.discriminator.state_dict().items())
+
+
+def test_accumulated_batches_are_averaged_each_with_a_d_of_its_own_future() -> None:
+    """G's move with accumulate=2 is the mean of the two that either batch alone would make, by gradient descent."""
+    sgd = {p: SGD for p in ("generator", "discriminator")}
+    made = recipe(loss="wgan", dataset={"name": "ring", "samples": 100}, model={"name": "mlp", "z_size": 2}).resolved
+    moves = []
+    draws: list[Any] = []
+    for accumulate, offset in ((1, 0), (1, 2), (2, 0)):
+        found = Game(check({**made, "optimizer": sgd, "accumulate": accumulate, "d_steps": 1}), batch_size=4)
+        play = found.play
+        if not draws:
+            draws = [play.draw(player) for player in ("discriminator", "generator") * 2]
+        queue = iter(draws[offset:])
+        play.draw = lambda player, queue=queue: next(queue)
+        play.d_steps = 0
+        before = [p.detach().clone() for p in found.gan.generator.parameters()]
+        Unrolled(2, "sgd", RATE).update_rule(play)
+        moves.append([p.detach() - b for p, b in zip(found.gan.generator.parameters(), before, strict=True)])
+    for first, second, both in zip(*moves, strict=True):
+        torch.testing.assert_close(both, (first + second) / 2, rtol=1e-4, atol=1e-7)
+    assert any(m.abs().max() > 0 for m in moves[2])
