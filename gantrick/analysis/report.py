@@ -321,9 +321,10 @@ def contents(runs: Sequence[Run], found: Sequence[Group], varying: Sequence[str]
 
 
 def _name(label: Mapping[str, str]) -> str:
-    """What a group is called: the names of its parts, and other keys with their values."""
-    plain = [v if k in LISTS or k.endswith(".name") else f"{k}={v}" for k, v in label.items()]
-    return " · ".join(plain) or "all runs"
+    """What a group is called: the names of its parts, and other keys with their values; "bare" where it has no part."""
+    there = {key: value for key, value in label.items() if key not in LISTS or value != "none"}
+    plain = [v if k in LISTS or k.endswith(".name") else f"{k}={v}" for k, v in there.items()]
+    return " · ".join(plain) or ("bare" if label else "all runs")
 
 
 def _quantiles(most: int) -> list[float]:

@@ -387,3 +387,16 @@ def test_a_missing_library_is_a_sentence(
     assert cli.main(["compare", str(tmp_path / "a"), "--html", str(tmp_path / "x.html")]) == 2
     assert capsys.readouterr().err == 'gantrick compare: error: --html: needs plotly; pip install "gantrick[report]"\n'
     assert not (tmp_path / "x.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ({}, "all runs"),
+        ({"trick": "none", "regularizer": "none"}, "bare"),
+        ({"trick": "none", "regularizer": "r1"}, "r1"),
+        ({"loss.name": "hinge", "trick": "ema+topk", "optimizer.lr": "0.1"}, "hinge · ema+topk · optimizer.lr=0.1"),
+    ],
+)
+def test_what_a_group_is_called(label: dict[str, str], name: str) -> None:
+    assert report._name(label) == name
