@@ -40,11 +40,11 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
         if not fitting:
             names = [name for label in found for name in (label, label.partition(".")[2])]
             faults.append(f"{word}: there is no such regularizer or trick; {config.suggest(word, names, 'choose')}")
-    settings = {config.key_of(word): word for word in (*RUN, *words) if "=" in word}
+    settings = {config.key_of(word): word for word in (*RUN, *config.flags_first(words)) if "=" in word}
     faults += [
-        f"{settings[key]}: what is compared chooses it; name regularizers and tricks alone, as in ema"
+        f"{settings[key]}: what is compared chooses it, with the options of its config; leave it out"
         for key in settings
-        if key in OWN
+        if key.partition(".")[0] in OWN
     ]
     if faults:
         raise ConfigError(*faults)
@@ -56,7 +56,7 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
     yield f"|{'---|' * len(COLUMNS)}"
     _started(_recipe(BASES[0], run), device)  # what is allocated once for all
     plain: dict[Base, tuple[bench.Running, int, int]] = {}
-    for label in named or found:
+    for label in dict.fromkeys(named) or found:
         group, _, name = label.partition(".")
         refused = ""
         for on in BASES:
@@ -85,9 +85,11 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
 
 def _recipe(base: Base, run: Collection[str], group: str = "trick", name: str = "") -> Recipe:
     loss, partners = base
-    tricks = [*partners, *([name] if group == "trick" and name else [])]
-    more = [f"{group}=[{name}]"] if group != "trick" else []
-    return bench.made_up(compose([*run, f"loss={loss}", f"trick=[{','.join(tricks)}]", *more]))
+    lists = {"regularizer": [], "trick": [*partners]}
+    if name:
+        lists[group].append(name)
+    chosen = [f"{key}=[{','.join(names)}]" for key, names in lists.items()]
+    return bench.made_up(compose([*run, f"loss={loss}", *chosen]))
 
 
 def _started(made: Recipe, device: torch.device) -> tuple[bench.Running, int]:

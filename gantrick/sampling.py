@@ -126,11 +126,13 @@ def draw(
     labels: those that a conditional generator is asked for, over and over; None: drawn evenly over the classes.
     All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again;
     where labels are named, each in its own place and of its own label, and all are given at the end.
-    Several processes share the batches, and each is given all of them.
+    Several processes share the batches, and each is given all of them; what has places of its own each draws whole.
+    Raises GantrickError where a hundred rounds in a row are refused whole.
     """
     stages, due = gan.stages, torch.arange(count)
     in_place = labels is not None and bool(stages["accept"])
     placed: list[Tensor] = [torch.empty(0)] * count
+    idle = 0  # rounds without a sample accepted
     for round_ in itertools.count():
         source = torch.Generator(gan.device).manual_seed(stream(seed, f"latents {round_}"))
         with apart(gan.device, stream(seed, f"draw {round_}")), parallel.alone():
@@ -157,10 +159,11 @@ def draw(
                     masks[start] = mask.cpu()
             return through(images, labels) if len(images) else images
 
-        starts = range(0, len(due), batch_size)
+        before, starts = len(due), range(0, len(due), batch_size)
         if in_place:
             for start in starts:
-                found, places = one(start), due[start : start + batch_size]
+                with parallel.alone():
+                    found, places = one(start), due[start : start + batch_size]
                 for place, row in zip(places[masks[start]].tolist(), found, strict=True):
                     placed[place] = row
             due = torch.cat([due[:0], *(due[start : start + batch_size][~masks[start]] for start in starts)])
@@ -171,8 +174,11 @@ def draw(
                     yield found
         if len(due) == 0:
             break
-        if len(due) == count and round_ == PATIENCE:
-            raise GantrickError("drawing: every sample was refused; leave the component that accepts samples out")
+        idle = idle + 1 if len(due) == before else 0
+        if idle > PATIENCE:
+            asked = sorted({labels[place % len(labels)] for place in due.tolist()}) if labels is not None else []
+            of = f" of label {', '.join(map(str, asked))}" if asked else ""
+            raise GantrickError(f"drawing: every sample{of} was refused; leave the component that accepts samples out")
     for start in range(0, count if in_place else 0, batch_size):
         yield torch.stack(placed[start : start + batch_size])
 

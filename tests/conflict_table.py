@@ -105,6 +105,7 @@ REFUSED: list[Row] = [
     ("loss.o_gan", "trick.infogan", {}, "two codes in one z"),
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
     ("trick.infogan", "trick.latent_optimization", {}, "nor are they to be moved"),
+    ("trick.infogan", "trick.experience_replay", {}, "old fakes were made of other codes"),
     ("trick.latent_optimization", "trick.unrolled", {}, "a third derivative of G's batch norms, which torch lacks"),
     ("trick.latent_optimization", "trick.pacgan", {}, "each z follows its own sample's score, and a pack has one"),
     *(

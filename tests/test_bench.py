@@ -94,7 +94,7 @@ def test_contestants_take_turns_and_change_sides() -> None:
 
 
 def test_the_cost_of_components(capsys: pytest.CaptureFixture[str]) -> None:
-    """Arithmetic by hand: extragradient makes each move twice, rotation shows D four turns of each image."""
+    """Arithmetic by hand: extragradient makes each move twice, label smoothing has none."""
     names = ["regularizer.gp", "label_smoothing", "extragradient", "acgan", "conditional_batch_norm"]
     tiny = ["dataset=digits", "model=dcgan", "model.g_width=4", "model.d_width=4", "batch_size=4", "device=cpu"]
     assert main(["bench", "tricks", "--rounds", "1", *names, *tiny]) == 0
@@ -116,3 +116,15 @@ def test_what_the_cost_of_components_refuses(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().err.splitlines()
     assert said[0].endswith("emma: there is no such regularizer or trick; did you mean ema?")
     assert "loss=wgan: what is compared chooses it" in said[1] and len(said) == 2
+    assert main(["bench", "tricks", "ema", "trick.ema.decay=0.5"]) == 2
+    assert "trick.ema.decay=0.5: what is compared chooses it" in capsys.readouterr().err
+
+
+def test_the_cost_is_against_the_bare_run_whatever_an_experiment_brings(capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = ["model=dcgan", "model.g_width=4", "model.d_width=4", "batch_size=4", "device=cpu", "extractor=cifar10_cnn"]
+    found = []
+    for more in ([], ["experiment=wgan_gp_cifar10", "d_steps=1", "generator_batch_size=4"]):
+        assert main(["bench", "tricks", "--rounds", "1", "r1", "r1", *tiny, *more]) == 0
+        [row] = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| reg")]
+        found.append(float(row[6]))
+    assert found[0] == found[1] > 1.2

@@ -300,3 +300,17 @@ def test_samples_of_named_labels_stand_in_their_places_whatever_is_refused(monke
     assert [int(label) for label in found[:, 0]] == [asked[place % 3] for place in range(31)]
     assert len({tuple(row.tolist()) for row in found}) == 31 and calls > 31
     assert list(sampling.draw(trained.gan, 0, 5, 4, labels=asked)) == []
+
+
+def test_a_label_of_which_all_is_refused_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_twos(self: object, mask: torch.Tensor, images: torch.Tensor, output: Any) -> torch.Tensor:
+        return mask & ~seen_labels[-1].eq(2)
+
+    seen_labels: list[torch.Tensor] = []
+    monkeypatch.setattr(RejectionSampling, "accept", no_twos)
+    monkeypatch.setattr(sampling, "PATIENCE", 3)
+    trained = opened(trick={**LABELS, "rejection_sampling": {"samples": 50}})
+    network, _ = sampling.generator_of(trained.gan)
+    network.register_forward_pre_hook(lambda _, inputs: seen_labels.append(inputs[0].labels))
+    with pytest.raises(GantrickError, match="every sample of label 2 was refused"):
+        list(sampling.draw(trained.gan, 20, 5, 4, labels=[7, 2, 3]))

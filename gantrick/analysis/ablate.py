@@ -252,18 +252,29 @@ class _Arms:
         self._asked: dict[str, str | None] = {}
 
     def _recipes_own(self) -> list[str]:
-        """The words without options of parts that only the study brings in; arms that have those take them."""
+        """The words without options of parts that only the study brings in; arms that have those take them.
+
+        Raises ConfigError where such an option is none, so that no arm is lost by a slip of the pen.
+        """
+        asked = set(self.asked.of or ())
 
         def part(word: str) -> tuple[str, str] | None:
             group, _, rest = config.key_of(word).partition(".")
             name = rest.partition(".")[0]
-            named = {name, f"{group}.{name}"} & set(self.asked.of or ())
-            return (group, name) if group in LISTS and named else None
+            if group not in LISTS or not rest or not {name, f"{group}.{name}"} & asked:
+                return None
+            return (group, name) if name in self.composing.options(group) else None
 
         words = list(self.asked.overrides)
-        resolved = self.composing.resolved([word for word in words if part(word) is None])
-        there = {(group, name) for group in LISTS for name in resolved.get(group) or {}}
-        return [word for word in words if part(word) is None or part(word) in there]
+        rest = [word for word in words if part(word) is None]
+        resolved = self.composing.resolved(rest)
+        lists = {group: list(resolved.get(group) or {}) for group in LISTS}
+        brought = dict.fromkeys(p for word in words if (p := part(word)) is not None and p[1] not in lists[p[0]])
+        for group, name in brought:
+            with_it = [word for word in rest if config.key_of(word) != group]
+            own = [word for word in words if part(word) == (group, name)]
+            check(self.composing.resolved([*with_it, f"{group}=[{','.join([*lists[group], name])}]", *own]))
+        return [word for word in words if part(word) not in brought]
 
     @staticmethod
     def _reals(recipe: Recipe) -> int:
@@ -678,7 +689,7 @@ def _norms(path: Path) -> dict[str, str]:
         plan = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return {}
-    return dict(re.findall(r"^  ([GD]) norm: (.*)$", plan, re.MULTILINE))
+    return dict(re.findall(r"^  ([GD]) norm: (\S+ \(auto: .*\))$", plan, re.MULTILINE))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -193,10 +193,11 @@ def _notes(study: Study, outcomes: Mapping[tuple[str, int], Outcome]) -> Iterabl
     for contrast in study.main:
         (plus, minus) = (norms.get(arm, {}) for arm in (*contrast.plus, *contrast.minus))
         for player in sorted(plus.keys() & minus.keys()):
-            (mine, _, why), (other, _, _) = (told[player].partition(" ") for told in (plus, minus))
+            (mine, _, why), (other, _, whys) = (told[player].partition(" ") for told in (plus, minus))
             if mine != other:
+                given = next((reason for reason in (why, whys) if "architecture" not in reason), why)
                 yield (
-                    f"{contrast.name}: {player}'s norm is {mine} with it and {other} without {why}, which is part of "
+                    f"{contrast.name}: {player}'s norm is {mine} with it and {other} without {given}, which is part of "
                     f"its effect; set model.{player.lower()}_norm to have the same in all arms"
                 )
     whole = {run: found for run, found in outcomes.items() if found.state == "finished"}

@@ -53,7 +53,7 @@ REMEDIES: Mapping[str, Sequence[Change]] = {
         GUARD,
         Change("regularizer", "gp", "bounds D's slope where it is looked at (1704.00028)"),
     ),
-    "mode_collapse": (  # in the order of what they did on a ring where plain training collapses (docs/results)
+    "mode_collapse": (  # by what they did and cost in docs/results/ablation_ring.md; the two losses were not there
         Change("trick", "minibatch_discrimination", "D sees how near each sample is to the others (1606.03498)"),
         R1,
         Change("trick", "pacgan", "D judges several samples at once (1712.04086)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class StackedModes(FeatureMetric):
     @property
     def primary(self) -> str:
         return "modes/kl"
+
+    @property
+    def directions(self) -> dict[str, Literal["lower", "higher"]]:
+        return {"modes/kl": "lower", "modes/covered": "higher"}
 
     def check(self, dataset: Dataset) -> list[str]:
         if not getattr(dataset, "stacked_digits", False):

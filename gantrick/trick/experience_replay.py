@@ -33,7 +33,10 @@ class ExperienceReplay(Component):
         "paired_loss": Forbidden(
             "the loss compares each real with the fake of its own turn, and an old one would take its place",
             "choose another loss, or leave trick.experience_replay out",
-        )
+        ),
+        "z.codes": Forbidden(
+            "D is to tell the codes of this turn's fakes, and old ones were made of others", "leave one of them out"
+        ),
     }
     neutral = {"share": 0.0}
     images: Tensor

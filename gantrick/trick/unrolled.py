@@ -13,7 +13,7 @@ from gantrick.types import Batch, Latents, Paper, Play, Positive, Whole
 class Unrolled(Component):
     """G moves along ∇_θG L_G(θ_D^K(θ_G), θ_G): D's next K steps are made on paper, with G's gradient through them.
 
-    θ_D^{k+1} = θ_D^k − η u(∇ L_D(θ_D^k, θ_G)), all K on the same batch; u is Adam's step, its moments going on from the
+    θ_D^{k+1} = θ_D^k − η u(∇ L_D(θ_D^k, θ_G)), all K on one batch; u is Adam's step, its moments going on from the
     optimizer's own, or `sgd`. η is `rate`, null: D's present rate. first_order leaves the dependence of ∇ L_D on θ_G
     out, so that G only sees the D to come. D itself then takes one ordinary step from θ_D^0. K is `steps`; 0 is an
     ordinary game with G first. Source: Metz et al., arXiv 1611.02163 (K = 5, inner Adam).

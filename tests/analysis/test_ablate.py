@@ -146,6 +146,9 @@ def test_options_of_parts_that_the_study_brings_in_go_with_them() -> None:
     assert [found["gamma"] for found in options["base+topk"]] == [0.9] and options["base"] == []
     with pytest.raises(ConfigError, match=r"trick\.ema\.decay: ema is not chosen"):
         plan(*words, "of=r1", "mode=add")
+    for slip in ("trick.ema.decya=0.5", "trick.ema.decay=high", "trick.ema.decay=0.5,0.6", "regularizer.ema.decay=0.5"):
+        with pytest.raises(ConfigError, match=slip.partition("=")[0]):
+            plan(slip, "of=[ema,topk]", "mode=add")
 
 
 def test_options_of_a_file_for_parts_that_are_left_out_go_with_them(tmp_path: Path) -> None:
@@ -371,7 +374,8 @@ def test_norms_that_give_way_to_a_part_are_told(added: Study, tmp_path: Path) ->
     for seed in added.seeds:
         for arm in added.arms:
             norm = "none (auto: no batch statistics with trick.ema)" if "ema" in arm else "batch (auto: the usual)"
-            plan = f"defaults taken\n  G norm: batch (auto: the usual)\n  D norm: {norm}\n\nstages\n"
+            own = "  G norm: virtual batch normalisation by 64 fixed latents\n" if "topk" in arm else ""
+            plan = f"defaults taken\n  G norm: batch (auto: the usual)\n{own}  D norm: {norm}\n\nstages\n"
             (folder / added.place(arm, seed) / "plan.txt").write_text(plan)
     assert [note for note in judge(added, folder).notes if "norm" in note] == [
         "trick.ema added to the bare base: D's norm is none with it and batch without (auto: no batch statistics with "
