@@ -61,10 +61,12 @@ def trains_or_is_refused_as_the_table_says(loss: str, pair: tuple) -> None:
     if expected:
         with pytest.raises(ConfigError) as refused:
             bring_together(made)
-        assert len(refused.value.faults) <= len(expected), "one sentence may name several"
+        partners = {f"trick.{part.key}" for part in made.tricks} - {f"{group}.{key}" for group, key, _ in pair}
+        faults = [fault for fault in refused.value.faults if not any(partner in fault for partner in partners)]
+        assert len(faults) <= len(expected), "one sentence may name several"
         for row in expected:
-            assert any(row[1] in fault for fault in refused.value.faults)
-        for fault in refused.value.faults:
+            assert any(row[1] in fault for fault in faults)
+        for fault in faults:
             assert any(row[1] in fault for row in expected)
         return
     game = Game(made, batch_size=4).rounds(2)
