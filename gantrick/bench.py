@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from gantrick import machine
@@ -198,6 +200,48 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Bytes of the tensors that are alive, those that were there before and those made since; and the most there were.
+
+    What an operation takes inside itself and gives back (a convolution's workspace) is not seen.
+    """
+
+    def __init__(self, before: Any):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._known: dict[int, weakref.ref[Any]] = {}
+        self.alive = self.most = 0
+        self._see(before)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._pass_over((args, kwargs))
+        out = func(*args, **(kwargs or {}))
+        self._see(out)
+        return out
+
+    def _see(self, tensors: Any) -> None:
+        for storage in self._new(tensors):
+            self._count(storage, storage.nbytes())
+
+    def _pass_over(self, tensors: Any) -> None:
+        """Those of others, as the data that are resident."""
+        for storage in self._new(tensors):
+            self._count(storage, 0)
+
+    def _new(self, tensors: Any) -> Iterator[torch.UntypedStorage]:
+        for tensor in tree_leaves(tensors):
+            if isinstance(tensor, Tensor) and id(storage := tensor.untyped_storage()) not in self._known:
+                yield storage
+
+    def _count(self, storage: torch.UntypedStorage, size: int) -> None:
+        def gone(_: Any, key: int = id(storage)) -> None:
+            self.alive -= size
+            del self._known[key]
+
+        self._known[id(storage)] = weakref.ref(storage, gone)
+        self.alive += size
+        self.most = max(self.most, self.alive)
+
+
 def flops(running: Running) -> dict[Player, int]:
     """Floating-point operations of a turn's products and convolutions, forward and backward, counted by torch."""
     found: dict[Player, int] = {}
@@ -210,11 +254,25 @@ def flops(running: Running) -> dict[Player, int]:
     return found
 
 
-def operations(running: Running) -> int:
-    """Those of a whole step by the run's own update rule, which it takes."""
+@dataclass(frozen=True)
+class Work:
+    """What a whole step takes, by the run's own update rule: operations, and bytes of tensors at the most.
+
+    The bytes are the run's state (weights, optimizers, the buffers of components) and what the step makes beside it.
+    """
+
+    operations: int
+    memory: int
+
+
+def work(running: Running) -> Work:
+    """Counted on two steps that the run takes, the same on any machine."""
+    gc.collect()
     with _Operations() as counter:  # type: ignore[no-untyped-call]
         running.advance()
-    return int(counter.total)
+    with _Memory(running.trainer.gan.state_dict()) as memory:  # type: ignore[no-untyped-call]
+        running.advance()
+    return Work(int(counter.total), memory.most)
 
 
 def measure(recipe: Recipe, name: str, **settings: Any) -> tuple[Row, Running]:

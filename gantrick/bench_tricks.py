@@ -1,20 +1,18 @@
 """What every regularizer and trick costs: a step with it against one without, in turn, medians; and its memory.
 
 The components are those the registry finds, each with the settings of its config. Each is put on the first of a few
-plain runs that it gets on with: three losses, without labels and with them (label_concat). "Arithmetic" is by how much
-the multiplications and additions of a step in convolutions and matrix products grow, as torch's counter sees them: what
-a ratio above it is made of is memory, elementwise work and the host's.
+plain runs that it gets on with: three losses, without labels and with them (label_concat), and stands past the first
+steps, in which some do more. "Arithmetic" is by how much the multiplications and additions of a step in convolutions
+and matrix products grow, as torch's counter sees them: what a ratio above it is made of is memory, elementwise work and
+the host's. Memory is counted too, tensor by tensor, so that both are the same on any machine.
 """
 
 from __future__ import annotations
 
-import gc
 import statistics
 from collections.abc import Collection, Iterator, Sequence
 
-import torch
-
-from gantrick import bench, compose, config, machine, registry
+from gantrick import bench, compose, config, registry
 from gantrick.gan import preflight, resolve_device
 from gantrick.recipe import Recipe
 from gantrick.types import ConfigError
@@ -23,7 +21,8 @@ RUN = ["dataset=cifar10", "model=sngan_resnet", "model.g_width=64", "model.d_wid
 BASES = [(loss, partner) for partner in ((), ("label_concat",)) for loss in ("hinge", "non_saturating", "wgan")]
 GROUPS = ("regularizer", "trick")
 OWN = (*GROUPS, "loss")
-COLUMNS = ("with", "on", "ms a step without", "with", "times as long", "range", "arithmetic", "memory, MiB")
+COLUMNS = ("with", "on", "ms a step without", "with", "times as long", "range", "arithmetic", "memory", "MiB more")
+SETTLED = 1001  # the step that is measured first: past warm-ups, and not one that is counted in hundreds
 Base = tuple[str, tuple[str, ...]]
 
 
@@ -54,8 +53,7 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
     yield ""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"|{'---|' * len(COLUMNS)}"
-    _started(_recipe(BASES[0], run), device)  # what is allocated once for all
-    plain: dict[Base, tuple[bench.Running, int, int]] = {}
+    plain: dict[Base, tuple[bench.Running, bench.Work]] = {}
     for label in dict.fromkeys(named) or found:
         group, _, name = label.partition(".")
         refused = ""
@@ -70,17 +68,22 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
             yield f"| {label} | {refused} |{' |' * (len(COLUMNS) - 2)}"
             continue
         if on not in plain:
-            bare, bare_bytes = _started(_recipe(on, run), device)
-            plain[on] = bare, bare_bytes, bench.operations(bare)
-        (bare, bare_bytes, bare_operations), (running, its_bytes) = plain[on], _started(made, device)
+            plain[on] = _started(_recipe(on, run))
+        (bare, its_work), (running, work) = plain[on], _started(made)
         seconds = bench.alternate({"without": bare.advance, "with": running.advance}, rounds)
         ratios = [b / a for a, b in zip(seconds["without"], seconds["with"], strict=True)]
         without, with_it = (f"{1e3 * statistics.median(seconds[key]):.0f}" for key in ("without", "with"))
         cells = [label, ", ".join([on[0], *on[1]]), without, with_it, f"{statistics.median(ratios):.2f}"]
-        cells += [f"{min(ratios):.2f}–{max(ratios):.2f}", f"{bench.operations(running) / bare_operations:.2f}"]
-        cells.append(f"{(its_bytes - bare_bytes) / 2**20:+.0f} of {bare_bytes / 2**20:.0f}")
+        cells += [f"{min(ratios):.2f}–{max(ratios):.2f}", f"{work.operations / its_work.operations:.2f}"]
+        cells += [f"{work.memory / its_work.memory:.2f}", f"{(work.memory - its_work.memory) / 2**20:+.1f}"]
         yield f"| {' | '.join(cells)} |"
         del running
+    yield ""
+    if plain:
+        told = ", ".join(
+            f"{work.memory / 2**20:.4g} MiB on {', '.join([on[0], *on[1]])}" for on, (_, work) in plain.items()
+        )
+        yield f"Memory: the most bytes of tensors in a step, the run's state and what the step makes; without: {told}."
 
 
 def _recipe(base: Base, run: Collection[str], group: str = "trick", name: str = "") -> Recipe:
@@ -92,11 +95,9 @@ def _recipe(base: Base, run: Collection[str], group: str = "trick", name: str = 
     return bench.made_up(compose([*run, f"loss={loss}", *chosen]))
 
 
-def _started(made: Recipe, device: torch.device) -> tuple[bench.Running, int]:
-    """A run that has made two steps, and the bytes that it took at the most."""
-    gc.collect()
-    machine.reset_peak_memory(device)
-    before = machine.peak_memory(device)
+def _started(made: Recipe) -> tuple[bench.Running, bench.Work]:
+    """A run in the middle of its training, and what a step of it takes."""
     running = bench.Running(made)
-    running.advance(2)
-    return running, machine.peak_memory(device) - before
+    running.advance()  # what is allocated once for all
+    running.trainer.step = SETTLED
+    return running, bench.work(running)

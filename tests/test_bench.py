@@ -68,6 +68,49 @@ def test_operations_of_a_perceptron_by_hand() -> None:
     assert found["generator"] == 2 * d + 3 * g - first_g
 
 
+def test_bytes_of_tensors_by_hand() -> None:
+    """exp keeps its result for the backward pass, and cos its argument: of n such steps all results but one stay."""
+    x = torch.randn(1000, requires_grad=True)
+    with bench._Memory({"x": x}) as memory:
+        assert memory.alive == memory.most == 4000
+        y = x
+        for _ in range(3):
+            y = y.exp()
+        assert memory.alive == memory.most == 4000 + 3 * 4000
+        y = y.cos()
+        assert memory.alive == 4000 + 4 * 4000
+        del y  # the arguments of cos and exp's results are the graph's, which is gone with it
+        assert memory.alive == 4000 and memory.most == 4000 + 4 * 4000
+    others = torch.randn(1000)
+    with bench._Memory({}) as memory:
+        (others + 1).sum()
+        assert memory.alive == 0 and memory.most == 4000 + 4, "those of others are not counted"
+
+
+def test_memory_of_a_step_by_hand() -> None:
+    """What a component keeps is in a step's memory: an average has G's tensors once more, a store its pictures."""
+    model = {"name": "dcgan", "g_width": 4, "d_width": 4}
+    bare = bench.Running(bench.made_up(recipe(model=model, batch_size=4)))
+    bare.advance()
+    parameters = [4 * p.numel() for network in bare.trainer.gan.networks.values() for p in network.parameters()]
+    kept = sum(t.nbytes for t in bare.trainer.gan.generator.state_dict().values())
+    plain = bench.work(bare).memory
+    assert plain > 4 * sum(parameters), "weights, gradients and Adam's two moments"
+    image = 4 * 8 * 8
+    for entries, more in (({"ema": {}}, kept), ({"experience_replay": {"size": 50}}, 50 * image)):
+        running = bench.Running(bench.made_up(recipe(trick=entries, model=model, batch_size=4)))
+        running.advance()
+        assert more <= bench.work(running).memory - plain <= more + 8 * image, "and the batch of four, mixed"
+
+
+def test_what_is_measured_is_past_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """critic_schedule makes a hundred D turns in each of its first 25 steps, and as many as without afterwards."""
+    tiny = ["model=dcgan", "model.g_width=4", "model.d_width=4", "batch_size=4", "device=cpu"]
+    assert main(["bench", "tricks", "--rounds", "1", "critic_schedule", *tiny]) == 0
+    [row] = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| trick")]
+    assert float(row[6]) == 1.0
+
+
 def test_made_up_data_have_the_shape_of_the_others() -> None:
     class Like:
         data, flip = DataShape((3, 32, 32), 10), True
@@ -107,6 +150,8 @@ def test_the_cost_of_components(capsys: pytest.CaptureFixture[str]) -> None:
         ("trick.conditional_batch_norm", "trick.conditional_batch_norm"),
     ]
     arithmetic = {row[0]: float(row[6]) for row in found[1:5]}
+    memory = {row[0]: float(row[7]) for row in found[1:5]}
+    assert memory["trick.label_smoothing"] == 1.0 and memory["regularizer.gp"] > 1.1
     assert arithmetic["trick.extragradient"] == 2.0 and arithmetic["trick.label_smoothing"] == 1.0
     assert 1.2 < arithmetic["regularizer.gp"] < 1.8
 
