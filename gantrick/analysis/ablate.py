@@ -621,8 +621,12 @@ class Outcome:
     norms: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def lost(self) -> bool:
+        return self.state in ("failed", "diverged", "collapsed")
+
+    @property
     def ended(self) -> bool:
-        return self.state in ("failed", "diverged", "collapsed", "finished")
+        return self.lost or self.state == "finished"
 
     def figure(self, name: str, which: str) -> float | None:
         """None where the run was lost; nan where the figure alone is missing."""

@@ -176,9 +176,14 @@ def _unlike(figure: str, outcomes: Mapping[tuple[str, int], Outcome]) -> str:
 
 
 def _notes(study: Study, outcomes: Mapping[tuple[str, int], Outcome]) -> Iterable[str]:
-    for (arm, seed), run in outcomes.items():
-        if run.state in ("failed", "diverged", "collapsed"):
-            yield f"{study.place(arm, seed)}: {run.state} at step {run.step:,}, {run.reason}"
+    lost: dict[tuple[str, str], list[int]] = {}
+    for arm in study.arms:
+        for seed in study.seeds:
+            if (run := outcomes[arm, seed]).lost:
+                lost.setdefault((arm, f"{run.state} at step {run.step:,}, {run.reason}"), []).append(seed)
+    for (arm, end), seeds in lost.items():
+        which = study.place(arm, seeds[0]) if len(seeds) == 1 else f"{arm}, seeds {', '.join(map(str, seeds))}"
+        yield f"{which}: {end}"
     drawn = {arm: run.drawn for (arm, _), run in outcomes.items() if run.drawn}
     for contrast in study.main:
         ways = [
@@ -341,8 +346,7 @@ def _lost(report: Report, contrast: Contrast) -> str:
     """Runs lost at the end with the part, and without."""
 
     def count(arms: Sequence[str]) -> int:
-        states = [report.outcomes[arm, seed].state for arm in arms for seed in report.study.seeds]
-        return sum(state in ("failed", "diverged", "collapsed") for state in states)
+        return sum(report.outcomes[arm, seed].lost for arm in arms for seed in report.study.seeds)
 
     return f"{count(contrast.plus)} with, {count(contrast.minus)} without"
 

@@ -365,8 +365,10 @@ def test_eight_lost_of_eight_hurt_by_ranks(tmp_path: Path) -> None:
         for arm in study.arms:
             lost = {"state": "failed", "non_finite": "loss/d"} if arm == "full" or "ema" in arm else {}
             written(tmp_path / study.place(arm, seed), 50.0 + seed, **lost)
-    [effect] = [e for e in judge(study, tmp_path).effects if e.which == "last"]
+    report = judge(study, tmp_path)
+    [effect] = [e for e in report.effects if e.which == "last"]
     assert effect.verdict == "hurts, by ranks: 8 of 8 pairs lost a run"
+    assert [note.partition(":")[0] for note in report.notes] == ["base+ema, seeds 0, 1, 2, 3, 4, 5, 6, 7"]
 
 
 def test_norms_that_give_way_to_a_part_are_told(added: Study, tmp_path: Path) -> None:
