@@ -9,6 +9,9 @@ the means over seeds are told with 95 % intervals, and their paired differences 
     seeds        as many runs of the same length, each on all data from a seed of its own; even shares
     checkpoints  the last `--components` of twice as many checkpoints of the one GAN; even shares
 
+With `--whole` every part is as long as the one GAN, as in AdaGAN's paper, and AdaGAN and the seeds take `--components`
+times its steps.
+
 AdaGAN's classifiers move a discriminator more: their moves are told in a column. What is done is kept in the folder, so
 that a command that was stopped goes on.
 
@@ -54,6 +57,10 @@ def train(made: Recipe, folder: Path) -> None:
         trainer.run(made, folder, console=QUIET, resume=(folder / "config.yaml").is_file())
 
 
+def part_steps(asked: argparse.Namespace) -> int:
+    return asked.steps if asked.whole else asked.steps // asked.components
+
+
 def one_gan(asked: argparse.Namespace, seed: int, home: Path) -> list[str]:
     every = asked.steps // (2 * asked.components)
     train(recipe(asked, seed, asked.steps, f"keep_every={every}", f"keep_limit={asked.components}"), home / "one")
@@ -62,7 +69,7 @@ def one_gan(asked: argparse.Namespace, seed: int, home: Path) -> list[str]:
 
 def adagan(asked: argparse.Namespace, seed: int, home: Path) -> list[str]:
     settings = Settings(components=asked.components, classifier_epochs=asked.classifier_epochs)
-    part = recipe(asked, seed, asked.steps // asked.components)
+    part = recipe(asked, seed, part_steps(asked))
     AdaGAN(home / "adagan", part, settings, QUIET).run()
     return [str(home / "adagan")]
 
@@ -70,7 +77,7 @@ def adagan(asked: argparse.Namespace, seed: int, home: Path) -> list[str]:
 def seeds(asked: argparse.Namespace, seed: int, home: Path) -> list[str]:
     runs = [home / f"seed-{k}" for k in range(asked.components)]
     for k, run in enumerate(runs):
-        train(recipe(asked, 1000 * (k + 1) + seed, asked.steps // asked.components), run)
+        train(recipe(asked, 1000 * (k + 1) + seed, part_steps(asked)), run)
     return [*map(str, runs), "checkpoint=last", "mixture=uniform"]
 
 
@@ -110,7 +117,8 @@ def measured(way: str, asked: argparse.Namespace, seed: int) -> dict[str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=4000, help="of each way in all")
+    parser.add_argument("--steps", type=int, default=4000, help="of the one GAN, and of each way in all")
+    parser.add_argument("--whole", action="store_true", help="every part is as long as the one GAN")
     parser.add_argument("--components", type=int, default=4)
     parser.add_argument("--classifier-epochs", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=128)
@@ -124,7 +132,7 @@ def main() -> None:
     asked = parser.parse_args()
     found = {way: [measured(way, asked, seed) for seed in range(asked.seeds)] for way in WAYS}
 
-    budget = f"{asked.steps} steps of {asked.batch} in all, {asked.components} parts"
+    budget = f"{asked.components} parts of {part_steps(asked)} steps of {asked.batch}, one GAN of {asked.steps}"
     print(f"\ngrid of σ {asked.std}, {budget}, {asked.seeds} seeds\n")
     print(f"| way | {' | '.join(FIGURES.values())} | classifier's moves | seconds of one core |")
     print("|---|" + "---|" * (len(FIGURES) + 2))
