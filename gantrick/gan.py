@@ -67,15 +67,32 @@ class Generator(Network):
         super().__init__()
         self.body = model.generator(spec)
         self.condition = spec.g_condition(int(self.body.blocks)) if spec.g_condition else None  # type: ignore[arg-type]
+        self.reference = spec.g_reference
+        if self.reference:
+            self.register_buffer("reference_z", torch.zeros(self.reference, spec.z_size))
+            self.register_buffer("reference_labels", torch.zeros(self.reference, dtype=torch.int64))
+
+    def refer_to(self, latents: Latents) -> None:
+        """The fixed batch, whose rows norms may take for statistics."""
+        self.reference_z.copy_(latents.z)  # type: ignore[operator]
+        if latents.labels is not None:
+            self.reference_labels.copy_(latents.labels)  # type: ignore[operator]
 
     def forward(self, latents: Latents) -> Tensor:
+        if self.reference:
+            latents = self._after_reference(latents)
         with self.autocast(latents.z.device):
             if self.condition is None:
                 first, conditions = latents.z, [None] * int(self.body.blocks)  # type: ignore[arg-type]
             else:
                 first, conditions = self.condition(latents)
             images: Tensor = self.run(first, conditions)
-        return images.float()
+        return (images[self.reference :] if self.reference else images).float()
+
+    def _after_reference(self, latents: Latents) -> Latents:
+        z, labels = self.reference_z, self.reference_labels
+        both = None if latents.labels is None else torch.cat([labels, latents.labels])  # type: ignore[list-item]
+        return Latents(torch.cat([z.to(latents.z.dtype), latents.z]), both)  # type: ignore[operator,list-item]
 
 
 class Discriminator(Network):
@@ -345,6 +362,8 @@ class GAN:
         self.settled: tuple[Any, nn.Module] | None = None  # what was drawn from last, and of which weights it was made
         self.stages, self.spec = assembly.stages, assembly.spec
         networks = _networks(assembly, initialise=True)
+        if self.spec.g_reference:
+            networks["generator"].refer_to(self._reference())  # type: ignore[operator]
         if source is not None:
             source.put_into(networks)
         transfer.freeze(networks, assembly.recipe.settings.freeze)
@@ -367,6 +386,11 @@ class GAN:
             with parallel.alone():
                 self.stages.all("initialise", self.generator, self.discriminator, lambda n: self._shown(reals(n)))
         self.stages.all("begin", self.generator, self.discriminator)
+
+    def _reference(self) -> Latents:
+        """Drawn by a stream of its own; labels and codes as in any batch of latents."""
+        source = torch.Generator(self.device).manual_seed(int(torch.randint(2**62, ())))
+        return self.latents(self.spec.g_reference, source)
 
     def _shown(self, batch: Batch) -> Batch:
         """A batch of reals with its images as D sees them."""

@@ -342,6 +342,7 @@ class NetworkSpec:
     )
     g_blocks: int = 0  # how many parts of G are handed a condition each; 0: the model does not say
     g_last_norm: ModuleFactory | None = None  # before G's last layer, where it is not one of `g_norm`
+    g_reference: int = 0  # latents of a fixed batch, drawn once, that goes through G before the rows of every other
     energy: Callable[[Tensor, Tensor], Tensor] | None = None  # (what D saw, reconstruction) -> (B,); see `Model`
     score: Callable[[Mapping[str, Tensor]], Tensor] | None = None  # what `d_heads` said -> (B, K), in a head's place
     notes: tuple[str, ...] = ()  # defaults taken and why, for the plan

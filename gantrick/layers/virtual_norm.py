@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -39,48 +36,3 @@ class VirtualBatchNorm(nn.Module):
         scale = torch.rsqrt((square - mean.square()).clamp_min(0) + EPS) * self.weight.view(shape)
         out: Tensor = (x - mean) * scale + self.bias.view(shape)
         return out.to(h.dtype)
-
-
-def with_reference(
-    draw: Callable[[int, torch.Generator], Tensor],
-) -> tuple[Callable[[], None], Callable[[nn.Module], nn.Module]]:
-    """(begin, wrap): wrap, called with each layer of a network in order, lets R in at the first and out at the last.
-
-    begin says that a new network follows that has virtual norms; none is touched before it. draw: (input size of the
-    first layer, a source of random numbers) -> R, a buffer of that layer. The source is seeded by `begin`, so that R
-    does not depend on what other wrappers draw.
-    """
-    layers: list[nn.Module] = []
-    begun: list[bool] = []
-    source = torch.Generator()
-
-    def begin() -> None:
-        layers.clear()
-        begun.append(True)
-        seed = torch.randint(2**62, ())
-        if not seed.is_meta:  # where only shapes are asked for, nothing is drawn
-            source.manual_seed(int(seed))
-
-    def enter(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
-        return (torch.cat([layer.get_buffer("reference").to(arguments[0].dtype), arguments[0]]),)
-
-    def leave(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        return output[layer.reference_rows :] if layer.is_last else None  # type: ignore[misc]
-
-    def wrap(layer: nn.Module) -> nn.Module:
-        if not begun:
-            return layer
-        if not layers:
-            reference = draw(int(layer.in_features), source).to(layer.weight.device)  # type: ignore[arg-type]
-            layer.register_buffer("reference", reference)
-            layer.register_forward_pre_hook(enter)
-            layer.reference_rows = len(reference)  # type: ignore[assignment]
-        else:
-            layers[-1].is_last = False  # type: ignore[assignment]
-            layer.reference_rows = layers[0].reference_rows
-        layer.is_last = True  # type: ignore[assignment]
-        layer.register_forward_hook(leave)
-        layers.append(layer)
-        return layer
-
-    return begin, wrap
