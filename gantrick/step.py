@@ -78,7 +78,7 @@ class Play:
         plain = parameters is None and not create_graph
         networks: Mapping[Player, Any] = self.gan.networks if plain else self.gan.at(parameters or {})
         own: dict[str, Tensor] = {n: p for n, p in self.gan.parameters[player].items() if p.requires_grad}
-        own.update((parameters or {}).get(player, {}))
+        own |= {name: weight for name, weight in (parameters or {}).get(player, {}).items() if name in own}
         with nullcontext() if create_graph else self.gan.frozen(OPPONENT[player]):
             with unrecorded(self.gan.generator), unrecorded(self.gan.discriminator):
                 latents = self.stages.chain("refine_latents", latents, networks["generator"], networks["discriminator"])

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from gantrick.stages import Component
@@ -13,10 +12,12 @@ from gantrick.types import Batch, Latents, Paper, Play, Positive, Whole
 class Unrolled(Component):
     """G moves along ∇_θG L_G(θ_D^K(θ_G), θ_G): D's next K steps are made on paper, with G's gradient through them.
 
-    θ_D^{k+1} = θ_D^k − η u(∇ L_D(θ_D^k, θ_G)), all K on one batch; u is Adam's step, its moments going on from the
-    optimizer's own, or `sgd`. η is `rate`, null: D's present rate. first_order leaves the dependence of ∇ L_D on θ_G
-    out, so that G only sees the D to come. D itself then takes one ordinary step from θ_D^0. K is `steps`; 0 is an
-    ordinary game with G first. Source: Metz et al., arXiv 1611.02163 (K = 5, inner Adam).
+    θ_D^{k+1} = θ_D^k − η u(∇ L_D(θ_D^k, θ_G)), all K on one batch; u is Adam's step, its moments going on from those of
+    D's optimizer where that is an Adam, or `sgd`. η is each weight's present rate, or `rate` times its share of the
+    fastest. What else is done to D's weights or gradients (clipping, weight decay) is done in real steps alone.
+    first_order leaves the dependence of ∇ L_D on θ_G out, so that G only sees the D to come. D itself then takes one
+    ordinary step from θ_D^0. K is `steps`; 0 is an ordinary game with G first.
+    Source: Metz et al., arXiv 1611.02163 (K = 5, inner Adam).
     """
 
     paper = Paper(
@@ -56,20 +57,18 @@ class Unrolled(Component):
 
     def _ahead(self, play: Play, batch: Batch | None, latents: Latents) -> Mapping[str, Tensor]:
         """θ_D^K, a function of θ_G."""
-        optimizer, group = play.optimizer("discriminator"), play.optimizer("discriminator").param_groups[0]
-        rate = group["lr"] if self.rate is None else self.rate
-        first: Mapping[str, Tensor] = play.parameters("discriminator")
-        weights = dict(first)
-        moments: dict[str, tuple[Tensor, Tensor]] = {}
-        taken = 0.0
+        optimizer = play.optimizer("discriminator")
+        fastest = max(group["lr"] for group in optimizer.param_groups)
+        inner: dict[str, Callable[[Tensor], Tensor]] = {}
+        weights: dict[str, Tensor] = {}
+        groups = {p: group for group in optimizer.param_groups for p in group["params"]}
         for name, parameter in play.parameters("discriminator").items():
-            state = optimizer.state.get(parameter, {})
-            zero = torch.zeros_like(parameter)
-            moments[name] = state.get("exp_avg", zero).clone(), state.get("exp_avg_sq", zero).clone()
-            taken = max(taken, float(state.get("step", 0.0)))
-        b1, b2 = group.get("betas", (0.5, 0.999))
-        epsilon = group.get("eps", 1e-8)
-        for k in range(self.steps):
+            group = groups[parameter]
+            rate = group["lr"] if self.rate is None else self.rate * group["lr"] / fastest
+            kind = _Sgd if self.inner == "sgd" else _Adam
+            inner[name] = kind(rate, group, optimizer.state.get(parameter, {}))
+            weights[name] = parameter
+        for _ in range(self.steps):
             record = play.evaluate(
                 "discriminator",
                 batch,
@@ -77,14 +76,36 @@ class Unrolled(Component):
                 parameters={"discriminator": weights},
                 create_graph=not self.first_order,
             )
-            for name, gradient in record.gradients.items():
-                g = gradient
-                if self.inner == "sgd":
-                    weights[name] = weights[name] - rate * g
-                    continue
-                m, v = moments[name]
-                moments[name] = m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g.square()
-                t = taken + k + 1
-                root = (v / (1 - b2**t) + 1e-16).sqrt()  # at v = 0 the root alone has no slope
-                weights[name] = weights[name] - rate * (m / (1 - b1**t)) / (root + epsilon)
+            weights |= {name: weights[name] - inner[name](gradient) for name, gradient in record.gradients.items()}
         return weights
+
+
+class _Sgd:
+    """η g."""
+
+    def __init__(self, rate: float, group: Mapping[str, Any], state: Mapping[str, Any]):
+        self.rate = rate
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        return self.rate * gradient
+
+
+class _Adam:
+    """η m̂ / (√v̂ + ε) of one weight, after the steps that the optimizer took of it."""
+
+    def __init__(self, rate: float, group: Mapping[str, Any], state: Mapping[str, Any]):
+        self.rate, self.epsilon = rate, group.get("eps", 1e-8)
+        self.b1, self.b2 = group.get("betas", (0.5, 0.999))
+        self.m: Tensor | float = 0.0
+        self.v: Tensor | float = 0.0
+        self.t: Tensor | float = 0.0
+        if "exp_avg_sq" in state:
+            self.m, self.v, self.t = state["exp_avg"], state["exp_avg_sq"], state["step"]
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        self.m = self.b1 * self.m + (1 - self.b1) * gradient
+        self.v = self.b2 * self.v + (1 - self.b2) * gradient.square()
+        self.t = self.t + 1
+        root: Tensor = (self.v / (1 - self.b2**self.t) + 1e-16).sqrt()  # at v = 0 the root alone has no slope
+        step: Tensor = self.rate * (self.m / (1 - self.b1**self.t)) / (root + self.epsilon)
+        return step

@@ -23,9 +23,9 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
-def game(optimizer: dict) -> Game:
+def game(optimizer: dict, **settings: Any) -> Game:
     """On points, whose networks have no unit that stands at its kink from the start."""
-    made = recipe(loss="wgan", dataset={"name": "ring", "samples": 100}).resolved
+    made = recipe(loss="wgan", dataset={"name": "ring", "samples": 100}, **settings).resolved
     mlp = {"name": "mlp", "g_width": 5, "d_width": 5, "z_size": 2}
     found = Game(check({**made, "model": mlp, "optimizer": {p: optimizer for p in made["optimizer"]}}), batch_size=4)
     found.gan.discriminator.score_weights = found.gan.discriminator.score_weights.double()
@@ -41,11 +41,15 @@ def game(optimizer: dict) -> Game:
     return found
 
 
+RATES = {"discriminator.*": 0.3, "discriminator.head.*": 0.1}
+
+
+@pytest.mark.parametrize("rates", [{}, RATES], ids=["one rate", "rates by layer"])
 @pytest.mark.parametrize("inner", ["sgd", "adam"])
-def test_the_gradient_is_that_of_ds_future(inner: str, exact: None) -> None:
+def test_the_gradient_is_that_of_ds_future(inner: str, rates: dict[str, float], exact: None) -> None:
     """L_G after D has really taken K steps with torch's own optimizer, as a function of one weight of G."""
     steps, optimizer = 2, SGD if inner == "sgd" else {"name": "adam", "lr": RATE, "betas": [0.5, 0.9], "eps": 1e-3}
-    start = game(optimizer)
+    start = game(optimizer, trick={"layerwise_lr": {"rates": rates}} if rates else None)
     if inner == "adam":  # so that there are moments to go on from
         for _ in range(2):
             start.play.turn("discriminator")
@@ -61,11 +65,9 @@ def test_the_gradient_is_that_of_ds_future(inner: str, exact: None) -> None:
         parameter = dict(other.generator.named_parameters())[name]
         with torch.no_grad():
             parameter[index] += shift
-        options = {"lr": RATE} if inner == "sgd" else {"lr": RATE, "betas": (0.5, 0.9), "eps": 1e-3}
-        weights = list(other.discriminator.parameters())
-        moves = (torch.optim.SGD if inner == "sgd" else torch.optim.Adam)(weights, **options)
-        if inner == "adam":
-            moves.load_state_dict(copy.deepcopy(start.gan.optimizers["discriminator"].state_dict()))
+        weights, moves = list(other.discriminator.parameters()), other.optimizers["discriminator"]
+        assert isinstance(moves, torch.optim.SGD if inner == "sgd" else torch.optim.Adam)
+        assert {p for group in moves.param_groups for p in group["params"]} == set(weights)
         for _ in range(steps):
             moves.zero_grad()
             fake = other.generator(latents)
@@ -123,3 +125,43 @@ def test_accumulated_batches_are_averaged_each_with_a_d_of_its_own_future() -> N
     for first, second, both in zip(*moves, strict=True):
         torch.testing.assert_close(both, (first + second) / 2, rtol=1e-4, atol=1e-7)
     assert any(m.abs().max() > 0 for m in moves[2])
+
+
+def test_adam_begins_anew_where_the_optimizer_is_none() -> None:
+    """The first step of a fresh Adam is η · g / (|g| + ε): moments of other optimizers are not taken for its own."""
+    rmsprop = {"name": "rmsprop", "lr": RATE}
+    found = Game(recipe(loss="wgan", optimizer={"generator": SGD, "discriminator": rmsprop}), batch_size=4).rounds(5)
+    before = dict(found.play.parameters("discriminator"))
+    ahead = Unrolled(1, first_order=True)._ahead(found.play, *found.play.draw("discriminator"))
+    moved = torch.cat([(ahead[name] - before[name]).abs().flatten() for name in before])
+    assert moved.max() <= RATE * 1.001 and moved.median().item() == pytest.approx(RATE, rel=0.01)
+
+
+def test_the_rate_given_and_the_order_of_turns() -> None:
+    """η = `rate` on paper, whatever D's own rate; G moves before D does."""
+    sgd = {p: SGD for p in ("generator", "discriminator")}
+    found = Game(recipe(loss="wgan", optimizer=sgd), batch_size=4)
+    drawn = found.play.draw("discriminator")
+    before = dict(found.play.parameters("discriminator"))
+    steps = []
+    for rate in (None, 10 * RATE):
+        ahead = Unrolled(1, "sgd", rate, first_order=True)._ahead(found.play, *drawn)
+        steps.append({name: ahead[name] - before[name] for name in before})
+    for name, step in steps[0].items():
+        torch.testing.assert_close(steps[1][name], 10 * step, rtol=1e-3, atol=1e-6)
+    moved: list[str] = []
+    move = found.play.move
+    found.play.move = lambda player, records: (moved.append(player), move(player, records))[1]  # type: ignore[method-assign]
+    found.play.d_steps = 2
+    Unrolled(1).update_rule(found.play)
+    assert moved == ["generator", "discriminator", "discriminator"]
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_frozen_weights_stay_where_they_are(first_order: bool) -> None:
+    made = recipe(trick={"unrolled": {"steps": 2, "first_order": first_order}}, freeze=["discriminator.body.downs.0.*"])
+    found = Game(made, batch_size=4)
+    frozen = {n: p.clone() for n, p in found.gan.discriminator.named_parameters() if not p.requires_grad}
+    found.rounds(2)
+    now = dict(found.gan.discriminator.named_parameters())
+    assert frozen and all(torch.equal(now[name], weight) for name, weight in frozen.items())
