@@ -101,24 +101,38 @@ class Play:
         statistics = take(self.gan.generator) + take(self.gan.discriminator)
         return Record(player, terms, noted, gradients, judged_real, judged_fake, statistics)
 
-    def move(self, player: Player, records: Sequence[Record]) -> None:
+    def move(self, player: Player, records: Sequence[Record], final: bool = True) -> None:
         optimizer, network = self.gan.optimizers[player], self.gan.networks[player]
-        scale, gradients = self.gan.loss_scales.get(player), _mean([record.gradients for record in records])
-        admitted = scale is None or scale.admits(gradients.values(), optimizer)
-        gradients = self.stages.chain("gradients", gradients, player)
+        admitted, gradients = self._gradients(player, records)
         for name, parameter in self.gan.parameters[player].items():
             parameter.grad = _laid_out_like(parameter, gradients.get(name))
-        norm = torch.nn.utils.get_total_norm(list(gradients.values()))
         if admitted:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self.stages.all("project", player, network)
+        if not final:
+            return
+        scale = self.gan.loss_scales.get(player)
         accepted = None if scale is None else scale.accepted
         for record in records:
             commit(list(record.statistics), accepted=accepted)
-            self.observe(record, norm)
+        self._tell(records, gradients)
         with undone_unless(accepted, self.stages["adapt"]):
             self.stages.all("adapt", records)
+
+    def skip(self, player: Player, records: Sequence[Record]) -> None:
+        self._tell(records, self._gradients(player, records)[1])
+
+    def _gradients(self, player: Player, records: Sequence[Record]) -> tuple[bool, Mapping[str, Tensor]]:
+        """Whether the optimizer may step along them, and what the stage `gradients` makes of their mean."""
+        scale, gradients = self.gan.loss_scales.get(player), _mean([record.gradients for record in records])
+        admitted = scale is None or scale.admits(gradients.values(), self.gan.optimizers[player])
+        return admitted, self.stages.chain("gradients", gradients, player)
+
+    def _tell(self, records: Sequence[Record], gradients: Mapping[str, Tensor]) -> None:
+        norm = torch.nn.utils.get_total_norm(list(gradients.values()))
+        for record in records:
+            self.observe(record, norm)
 
     def _score(
         self, player: Player, networks: Mapping[Player, Any], real: Batch | None, fake: Batch, latents: Latents

@@ -51,7 +51,7 @@ class Bilinear:
             gradient += self.noise * torch.randn_like(gradient)
         return Record(player, {}, {}, {"w": gradient}, None, None)  # type: ignore[arg-type]
 
-    def move(self, player: str, records: Sequence[Record]) -> None:
+    def move(self, player: str, records: Sequence[Record], final: bool = True) -> None:
         self.weights[player].grad = records[0].gradients["w"].clone()
         self.optimizers[player].step()
         self.moves.append(player)

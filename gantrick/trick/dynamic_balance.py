@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,8 +17,8 @@ class DynamicBalance(Component):
 
     by=accuracy: D's accuracy on the batch is above the threshold (0.8 is this project's choice); by=loss: D's loss is
     below it; by=ratio: D's loss is below the threshold times G's, of G's last turn. The batch is judged in every turn,
-    so that a D which was skipped comes back, and a skipped turn costs nearly a whole one. Such schedules are
-    disputed: ganhacks advises against them.
+    so that a D which was skipped comes back, and a skipped turn costs nearly a whole one. `skipped/d` in the rows is
+    the share of turns that were. Such schedules are disputed: ganhacks advises against them.
     Source: Chintala et al., How to Train a GAN (2016).
     """
 
@@ -45,8 +46,10 @@ class DynamicBalance(Component):
         for _ in range(play.d_steps):
             play.prepare("discriminator")
             records = [play.evaluate("discriminator", *play.draw("discriminator")) for _ in range(play.accumulate)]
-            if not self._too_strong(records):
-                play.move("discriminator", records)
+            skipped = self._too_strong(records)
+            told = torch.full_like(self.of_g, float(skipped))
+            records = [replace(one, diagnostics={**one.diagnostics, "skipped/d": told}) for one in records]
+            (play.skip if skipped else play.move)("discriminator", records)
         for _ in range(play.g_steps):
             play.turn("generator")
 

@@ -37,7 +37,7 @@ class Extragradient(Component):
         before = {player: {n: p.detach().clone() for n, p in play.parameters(player).items()} for player in PLAYERS}
         drawn = {player: play.draw(player) for player in PLAYERS}
         for player, record in self._gradients(play, drawn).items():
-            play.move(player, [record])
+            play.move(player, [record], final=False)
         if not self.same_batch:
             drawn = {player: play.draw(player) for player in PLAYERS}
         records = self._gradients(play, drawn)

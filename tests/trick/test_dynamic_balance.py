@@ -31,6 +31,8 @@ class Said:
         self.moved.append(player)
         self.trick.adapt(records)
 
+    def skip(self, player: str, records: list[Record]) -> None: ...
+
     def turn(self, player: str) -> None:
         self.move(player, [self.evaluate(player)])
 
@@ -62,5 +64,30 @@ def test_a_d_that_is_always_too_strong_never_changes() -> None:
     before = {n: p.detach().clone() for n, p in game.gan.discriminator.named_parameters()}
     g_before = game.state()
     game.rounds(3)
+    assert game.meter.read()["skipped/d"] == 1
     assert all(torch.equal(p, before[n]) for n, p in game.gan.discriminator.named_parameters())
     assert not equal(networks(game.state()), networks(g_before)), "G moves on"
+
+
+def test_what_a_skipped_turn_found_is_in_the_rows() -> None:
+    """The mean accuracy over all turns, not over those alone in which D moved; and how many were skipped."""
+    game = Game(recipe(trick={"dynamic_balance": {"threshold": 0.6}}, d_steps=2), batch_size=8)
+    found: list[float] = []
+    moved = []
+    evaluate, move = game.play.evaluate, game.play.move
+
+    def noted(player: Any, *arguments: Any, **options: Any) -> Any:
+        record = evaluate(player, *arguments, **options)
+        if player == "discriminator":
+            found.append(float(record.diagnostics["accuracy/d"]))
+        return record
+
+    game.play.evaluate = noted  # type: ignore[method-assign]
+    game.play.move = lambda player, *rest: (moved.append(player), move(player, *rest))[1]  # type: ignore[method-assign]
+    game.rounds(10)
+    row = game.meter.read()
+    assert len(found) == 20 and any(f > 0.6 for f in found) and any(f <= 0.6 for f in found)
+    skipped = 1 - moved.count("discriminator") / 20
+    assert skipped == sum(f > 0.6 for f in found) / 20 == pytest.approx(row["skipped/d"])
+    # G's turn, in which D sees no reals, has no accuracy
+    assert row["accuracy/d"] == pytest.approx(sum(found) / 20)

@@ -1,6 +1,9 @@
 """Extragradient against its two lines in numpy, and on the game where plain descent leaves the equilibrium."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from bilinear import Bilinear
 from playing import Game, recipe
@@ -51,3 +54,29 @@ def test_clipping_holds_after_the_update_too() -> None:
     made = recipe(loss="wgan", regularizer={"weight_clip": {"bound": 0.01}}, trick={"extragradient": {}})
     game = Game(made).rounds(2)
     assert max(float(p.detach().abs().max()) for p in game.gan.discriminator.parameters()) <= 0.01 + 1e-9
+
+
+def test_what_follows_a_move_follows_the_update_alone() -> None:
+    """BEGAN's k moves once a step, by what the update saw; D's running statistics and the rows are of the update too."""
+    game = Game(recipe(loss="began", trick={"extragradient": {}}), batch_size=8)
+    adapted, seen = [], []
+    loss = game.gan.stages["adapt"][0]
+    adapt, observe = loss.adapt, game.play.observe
+    game.gan.stages._calls["adapt"] = [lambda records: (adapted.append(records[0].player), adapt(records))[1]]
+    game.play.observe = lambda record, norm: (seen.append(record.player), observe(record, norm))[1]
+    game.rounds(3)
+    assert adapted == ["discriminator", "generator"] * 3 == seen
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_the_update_has_a_batch_of_its_own_or_the_same(same: bool) -> None:
+    game = Game(recipe(trick={"extragradient": {"same_batch": same}}))
+    drawn: list[Any] = []
+    draw = game.play.draw
+    game.play.draw = lambda player: (drawn.append(player), draw(player))[1]  # type: ignore[method-assign]
+    prepared = []
+    prepare = game.play.prepare
+    game.play.prepare = lambda player: (prepared.append(player), prepare(player))[1]  # type: ignore[method-assign]
+    game.rounds(1)
+    assert drawn == ["discriminator", "generator"] * (1 if same else 2)
+    assert prepared == ["discriminator", "generator"] * 2, "spectral norms iterate before each move"
