@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -279,7 +280,7 @@ def _networks(assembly: Assembly, initialise: bool) -> dict[Player, Network]:
 
 
 def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
-    """Faults of batches that the run's processes cannot share evenly, or that components cannot take whole."""
+    """Faults of batches that the run's processes cannot share evenly, or that components cannot take."""
     settings, joined = recipe.settings, parallel.world()
     if joined > 1 and settings.devices not in (1, joined):
         return [f"devices: {settings.devices} are asked for in a run of {joined} processes; leave devices out"]
@@ -295,15 +296,41 @@ def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
         for name, size in sizes.items()
         if size % count
     ]
-    for component in assembly.stages.components.values():
+    components = assembly.stages.components.values()
+    each = f" for each of {count} processes" if count > 1 else ""
+    for component in components:
         multiple = component.batch_multiple * count
-        each = f" for each of {count} processes" if count > 1 else ""
         faults += [
             f"{name}: {size} is not a multiple of {multiple}, and {component.label} takes samples "
             f"{component.batch_multiple} at a time{each}; choose one that is"
             for name, size in batches.items()
             if size % multiple and not size % count
         ]
+    whole = math.lcm(*(component.batch_multiple for component in components)) * count
+    adding = [component for component in components if component.adds]
+    for component in () if faults else adding:
+        more = int(component.adds * settings.batch_size)
+        if more % whole:
+            faults.append(
+                f"{component.label}: adds {more} to a batch of {settings.batch_size}, and that is not a multiple of "
+                f"{whole}, as fakes are taken here{each}; choose another batch_size or share"
+            )
+    for label in (component.label for component in components if "d.compares" in component.provides):
+        told = f"{label}: sums over a batch, so that D sees how large one is, and"
+        if batches.get("generator_batch_size", settings.batch_size) != settings.batch_size:
+            faults.append(
+                f"{told} G's batches are of {settings.generator_batch_size} where D's are of {settings.batch_size}; "
+                "set generator_batch_size=null"
+            )
+        faults += [
+            f"{told} {one.label} makes those of fakes larger; have it replace fakes and add none, or leave it out"
+            for one in adding
+        ]
+    if settings.batch_size == 1 and "d.batch_coupled" in assembly.tags:
+        labels = [component.label for component in components if "d.batch_coupled" in component.provides]
+        faults.append(
+            f"batch_size: {' and '.join(labels)} compares the samples of a batch, and there is one; take more"
+        )
     return faults
 
 
@@ -383,8 +410,14 @@ class GAN:
         self.loss_scales = {p: LossScale().to(device) for p in PLAYERS if dtype is torch.float16}
         self.cuda_graphs = False
         if reals is not None and source is None:
+            multiple = math.lcm(*(component.batch_multiple for component in self.stages.components.values()))
+
+            def shown(count: int) -> Batch:
+                batch = reals(math.ceil(count / multiple) * multiple)
+                return replace(batch, images=self.see(batch.images))
+
             with parallel.alone():
-                self.stages.all("initialise", self.generator, self.discriminator, lambda n: self._shown(reals(n)))
+                self.stages.all("initialise", self.generator, self.discriminator, shown)
         self.stages.all("begin", self.generator, self.discriminator)
 
     def _reference(self) -> Latents:
@@ -392,10 +425,11 @@ class GAN:
         source = torch.Generator(self.device).manual_seed(int(torch.randint(2**62, ())))
         return self.latents(self.spec.g_reference, source)
 
-    def _shown(self, batch: Batch) -> Batch:
-        """A batch of reals with its images as D sees them."""
-        images, pack = self.stages.chain("augment", batch.images), self.stages.one("pack")
-        return replace(batch, images=images if pack is None else pack(images))
+    def see(self, images: Tensor) -> Tensor:
+        """What D sees of raw images."""
+        images = self.stages.chain("disturb", self.stages.chain("augment", images))
+        pack = self.stages.one("pack")
+        return images if pack is None else pack(images)
 
     def _memory_format(self) -> torch.memory_format:
         if not self.spec.data.is_image:

@@ -18,14 +18,8 @@ class Judge:
     """Shows batches to D: augmented, packed, and all in one forward unless D's samples see each other."""
 
     def __init__(self, gan: GAN):
-        self.stages = gan.stages
+        self.see = gan.see
         self.apart = bool(gan.assembly.tags & {"d.batch_statistics", "d.batch_coupled"})
-
-    def see(self, images: Tensor) -> Tensor:
-        """What D sees of raw images."""
-        images = self.stages.chain("disturb", self.stages.chain("augment", images))
-        pack = self.stages.one("pack")
-        return images if pack is None else pack(images)
 
     def __call__(self, d: D, *batches: tuple[Batch, Latents | None]) -> list[Judged]:
         seen = [self.see(batch.images) for batch, _ in batches]

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from gantrick.types import Code, ConfigError, Paper
+from gantrick.types import Code, ConfigError, Paper, Player
 
 
 class Law(Enum):
@@ -55,7 +55,7 @@ def _table() -> dict[str, Stage]:
             "build",
             each,
             ("generator", "discriminator", "reals"),
-            "nothing; weights by data, before the first step; reals: how many -> a batch as D sees it",
+            "nothing; weights by data, before the first step; reals: how many at least -> a batch as D sees it",
         ),
         Stage("begin", "build", each, ("generator", "discriminator"), "nothing; allocates its state"),
         Stage("schedule", "clock", each, ("step",), "nothing; host, once per step"),
@@ -158,6 +158,7 @@ class Component(nn.Module):
     weight: float = 1.0  # of its penalty term
     ignores: frozenset[str] = frozenset()  # settings of a run that have no say where it acts
     batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it
+    adds: float = 0.0  # so many times its size, rounded down, a batch of D's fakes grows by
     z_entries: int = 0  # entries of z that it adds for itself, at the end; every `build` sees all of z
     z_codes: tuple[Code, ...] = ()  # what these entries are, in order, where they are codes
     interval: int = 1  # a lazy penalty acts every so many steps, times the interval
@@ -231,12 +232,21 @@ class Arrangement:
         calls = self._calls[stage]
         return calls[0] if calls else None
 
-    def penalties(self, stage: str, step: int) -> Iterable[tuple[str, float, Callable[..., Tensor]]]:
-        """(label, factor, call) of each penalty; a lazy one has weight × interval when it is due and 0 in between."""
+    def penalties(self, player: Player, step: int) -> Iterable[tuple[str, float, Callable[..., Tensor]]]:
+        """(name, factor, call) of each penalty; a lazy one has weight × interval when it is due and 0 in between.
+
+        The name is that of its term: "penalty/gp"; where both players have one, "penalty/d_acgan", "penalty/g_acgan".
+        """
+        stage, other = (f"{one}_penalty" for one in (player[0], "dg".replace(player[0], "")))
+        taken = set[str]()
         for component, call in zip(self.actors[stage], self._calls[stage], strict=True):
             if component.weight != 0:
+                who = f"{player[0]}_" if component in self.actors[other] else ""
+                group, _, own = component.label.partition(".")
+                name = f"penalty/{who}{own}" if own not in taken else f"penalty/{who}{group}.{own}"
+                taken.add(own)
                 due = step % component.interval == 0
-                yield component.label, component.weight * component.interval * due, call
+                yield name, component.weight * component.interval * due, call
 
     def needs(self, tag: str) -> bool:
         return any(tag in component.needs for component in self.components.values())

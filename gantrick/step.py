@@ -176,10 +176,8 @@ class Play:
         score_weights = self.gan.discriminator.score_weights
         inputs = PenaltyInputs(player, real, fake, critic, generate, score_weights, self.step, own)
         terms: dict[str, Tensor] = {}
-        for label, factor, call in self.stages.penalties(f"{player[0]}_penalty", self.step):
-            name = f"penalty/{label.partition('.')[2]}"
-            value = factor * call(inputs) if factor else fake.scores.new_zeros(())
-            terms[name if name not in terms else f"penalty/{label}"] = value
+        for name, factor, call in self.stages.penalties(player, self.step):
+            terms[name] = factor * call(inputs) if factor else fake.scores.new_zeros(())
         return terms
 
 

@@ -38,10 +38,11 @@ class CascadingHead(nn.Module):
         last = len(self.directions) - 1
         for i, direction in enumerate(self.directions):
             assert isinstance(direction, Direction)
-            w = direction.vector(labels)
-            projection = rest @ w if w.ndim == 1 else (rest * w).sum(1)
-            scores.append(projection if direction.bias is None else projection + direction.bias)
+            score = direction(rest, labels)[:, 0]
+            scores.append(score)
             if i < last:
+                w = direction.vector(labels)
+                projection = score if direction.bias is None else score - direction.bias
                 along = projection / (w.square().sum(-1) + self.epsilon)
                 rest = rest - (torch.outer(along, w) if w.ndim == 1 else along[:, None] * w)
         return torch.stack(scores, 1)

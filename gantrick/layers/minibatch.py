@@ -76,12 +76,12 @@ class Similarities(nn.Module):
 def append_deviation(h: Tensor, group: int | None) -> Tensor:
     """A further channel with the standard deviation over a group of samples, averaged over channels and positions.
 
-    (B, C, ...) -> (B, C + 1, ...). group: samples in one, at most; the largest number that divides the batch is taken.
-    None: the whole batch.
+    (B, C, ...) -> (B, C + 1, ...). group: samples in one, at most; the largest number that divides the batch is taken,
+    and the whole batch where none but 1 does, which would leave nothing to see. None: the whole batch.
     """
     whole = parallel.gather(h.float())
     count = len(whole)
-    size = next(n for n in range(min(group or count, count), 0, -1) if count % n == 0)
+    size = next((n for n in range(min(group or count, count), 1, -1) if count % n == 0), count)
     groups = whole.reshape(size, count // size, *h.shape[1:])  # sample n is in group n mod (count / size)
     deviation = (groups.var(0, correction=0) + EPSILON).sqrt().flatten(1).mean(1)
     own = parallel.rows(deviation.repeat(size)).to(h.dtype)

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from gantrick import parallel
 from gantrick.stages import Component, Forbidden
-from gantrick.types import Batch, Count, Fraction, NetworkSpec, Paper, Record
+from gantrick.types import Batch, Count, NetworkSpec, Paper, Rate, Record
 
 
 class ExperienceReplay(Component):
     """D's fakes are in part those of earlier turns, drawn from a store of `size`, so that D does not forget them.
 
-    how=replace puts old fakes in the place of `share` of the batch, how=add appends so many. After each move of D the
-    batch's new fakes go into the store: in order until it is full, then in the place of others drawn at random. They
-    are stored as G made them, before augmentation and packing, with their labels, on the device. The store is in the
-    checkpoint. Source: Shrivastava et al., arXiv 1612.07828, section 2.3; that half of the batch is old and that as
-    many entries change in a step are recalled, not checked; size 512 is this project's choice (CycleGAN: 50).
+    how=replace puts old fakes in the place of `share` of the batch, how=add appends so many (rounded down). After each
+    move of D the batch's new fakes go into the store: in order until it is full, then in the place of others drawn at
+    random. They are stored as G made them, before augmentation and packing, with their labels, on the device. The store
+    is in the checkpoint. Source: Shrivastava et al., arXiv 1612.07828, section 2.3; that half of the batch is old and
+    that as many entries change in a step are recalled, not checked; size 512 is this project's choice (CycleGAN: 50).
     """
 
     paper = Paper(
@@ -43,9 +43,10 @@ class ExperienceReplay(Component):
     labels: Tensor
     stored: Tensor
 
-    def __init__(self, size: Count = 512, share: Fraction = 0.5, how: Literal["replace", "add"] = "replace"):
+    def __init__(self, size: Count = 512, share: Rate = 0.5, how: Literal["replace", "add"] = "replace"):
         super().__init__()
         self.size, self.share, self.how = size, share, how
+        self.adds = share if how == "add" else 0.0
         self._shape: tuple[int, ...] = ()
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import nn
 
 from gantrick.layers.minibatch import with_deviation
 from gantrick.stages import Component
-from gantrick.types import Count, NetworkSpec, Paper
+from gantrick.types import Bound, NetworkSpec, Paper
 
 
 class MinibatchStddev(Component):
@@ -26,7 +28,7 @@ class MinibatchStddev(Component):
     )
     provides = frozenset({"d.batch_coupled"})
 
-    def __init__(self, group: Count | None = None):
+    def __init__(self, group: Annotated[int, Bound(ge=2)] | None = None):
         super().__init__()
         self.group = group
 

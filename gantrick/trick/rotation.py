@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gantrick.stages import Component
-from gantrick.types import Judged, NetworkSpec, NonNegative, Paper, PenaltyInputs
+from gantrick.types import ConfigError, Judged, NetworkSpec, NonNegative, Paper, PenaltyInputs
 
 HEAD = "rotation"
 
@@ -34,6 +34,12 @@ class Rotation(Component):
         self.d_weight, self.g_weight = d_weight, g_weight
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
+        height, width = spec.data.shape[1:]
+        if height != width:
+            raise ConfigError(
+                f"{self.label}: a quarter turn makes {width}×{height} pixels of {height}×{width}, and D takes one size;"
+                " choose square images, or leave it out"
+            )
         heads = {**spec.d_heads, HEAD: lambda features: nn.Linear(features, 4)}
         return spec.but("D: guesses rotations", d_heads=heads)
 
@@ -45,8 +51,13 @@ class Rotation(Component):
         return self.g_weight * self._error(inputs, inputs.fake)
 
     def _error(self, inputs: PenaltyInputs, judged: Judged) -> Tensor:
-        """The upright images have been seen by D already; the other three rotations are shown to it."""
-        turned = torch.cat([torch.rot90(judged.seen, turns, (2, 3)) for turns in (1, 2, 3)])
-        labels = None if judged.batch.labels is None else judged.batch.labels.repeat(3)
-        logits = torch.cat([judged.output.extra[HEAD], inputs.critic(turned, labels).extra[HEAD]])
-        return F.cross_entropy(logits, torch.arange(4, device=logits.device).repeat_interleave(len(judged.seen)))
+        """The upright images have been seen by D already; the other three rotations are shown to it.
+
+        Each as a batch of its own, as large as the first, so that a D that sees how large a batch is cannot tell them
+        by it.
+        """
+        labels = judged.batch.labels
+        turned = [torch.rot90(judged.seen, turns, (2, 3)) for turns in (1, 2, 3)]
+        logits = [judged.output.extra[HEAD], *(inputs.critic(images, labels).extra[HEAD] for images in turned)]
+        aims = torch.arange(4, device=judged.seen.device).repeat_interleave(len(judged.seen))
+        return F.cross_entropy(torch.cat(logits), aims)

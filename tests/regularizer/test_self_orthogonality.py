@@ -42,11 +42,11 @@ def test_chosen_layers_of_both(options: dict[str, Any]) -> None:
     assert record.real is not None
     seen = record.real.seen
     wanted = sum(by_hand(values(layer, lambda: d(seen)), *constants) for layer in (d.body.downs[1], d.head))
-    assert record.terms["penalty/self_orthogonality"].item() == pytest.approx(wanted, rel=1e-3)
+    assert record.terms["penalty/d_self_orthogonality"].item() == pytest.approx(wanted, rel=1e-3)
     record = game.play.evaluate("generator", *game.play.draw("generator"))
     latents = record.fake.latents
     wanted = sum(by_hand(values(layer, lambda: g(latents)), *constants) for layer in (g.body.first, *g.body.ups))
-    assert record.terms["penalty/self_orthogonality"].item() == pytest.approx(wanted, rel=1e-3)
+    assert record.terms["penalty/g_self_orthogonality"].item() == pytest.approx(wanted, rel=1e-3)
 
 
 def test_columns_that_share_no_sample_cost_nothing() -> None:

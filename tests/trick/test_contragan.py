@@ -44,6 +44,6 @@ def test_the_formula(temperature: float) -> None:
 
 def test_in_a_game_it_falls_with_training() -> None:
     game = Game(recipe(loss="hinge", trick={"contragan": {"size": 16, "weight": 1.0}}), batch_size=32).rounds(1)
-    first = game.meter.read()["penalty/contragan"]
+    first = game.meter.read()["penalty/d_contragan"]
     game.rounds(60)
-    assert game.meter.first_bad() is None and game.meter.read()["penalty/contragan"] < first
+    assert game.meter.first_bad() is None and game.meter.read()["penalty/d_contragan"] < first

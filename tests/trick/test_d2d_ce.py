@@ -46,6 +46,6 @@ def test_what_is_easy_has_no_pull() -> None:
 
 def test_in_a_game_it_falls_with_training() -> None:
     game = Game(recipe(loss="hinge", trick={"d2d_ce": {"size": 16}}), batch_size=32).rounds(1)
-    first = game.meter.read()["penalty/d2d_ce"]
+    first = game.meter.read()["penalty/d_d2d_ce"]
     game.rounds(60)
-    assert game.meter.first_bad() is None and game.meter.read()["penalty/d2d_ce"] < first
+    assert game.meter.first_bad() is None and game.meter.read()["penalty/d_d2d_ce"] < first

@@ -9,6 +9,7 @@ import pytest
 import torch
 from playing import Game, equal, recipe
 
+from gantrick.gan import preflight
 from gantrick.trick.experience_replay import ExperienceReplay
 from gantrick.types import Batch, ConfigError
 
@@ -36,7 +37,7 @@ def turn(trick: ExperienceReplay, fake: Batch) -> Batch:
     return mixed
 
 
-@pytest.mark.parametrize("share", [0.5, 0.25, 1.0])
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.75])
 def test_replace(share: float) -> None:
     """In the first turn all are new; then the last share is old, and only new ones are stored, in order."""
     trick, _ = made(size=100, share=share)
@@ -136,3 +137,28 @@ def test_losses_of_pairs_refuse_it(loss: str) -> None:
         ConfigError, match=r"experience_replay with loss\..*: the loss compares each real with the fake of"
     ):
         Game(recipe(loss, trick={"experience_replay": {}}))
+
+
+@pytest.mark.parametrize(
+    ("options", "others", "said"),
+    [
+        (
+            {"how": "add"},
+            {"pacgan": {"size": 4}},
+            "experience_replay: adds 6 to a batch of 12, and that is not a multiple of 4, as fakes are taken here; "
+            "choose another batch_size or share",
+        ),
+        (
+            {"how": "add"},
+            {"minibatch_discrimination": {}},
+            "minibatch_discrimination: sums over a batch, so that D sees how large one is, and trick."
+            "experience_replay makes those of fakes larger",
+        ),
+        ({"share": 1.0}, {}, "share: must be at least 0 and below 1"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused_before_the_start(options: dict, others: dict, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        preflight(recipe("hinge", trick={"experience_replay": options, **others}, model=NO_NORM, batch_size=12))
+    assert said in str(refused.value)
+    preflight(recipe("hinge", trick={"experience_replay": {}, **others}, model=NO_NORM, batch_size=12))

@@ -52,9 +52,9 @@ def test_the_loss_is_the_negative_log_likelihood_of_the_codes() -> None:
 def test_q_learns_to_read_the_code_from_the_image() -> None:
     options = {"categorical": [4], "continuous": 0}
     game = Game(recipe(trick={"infogan": options}), batch_size=64).rounds(1)
-    chance = game.meter.read()["penalty/infogan"]
+    chance = game.meter.read()["penalty/d_infogan"]
     game.rounds(150)
-    assert game.meter.read()["penalty/infogan"] < 0.7 * min(chance, math.log(4))
+    assert game.meter.read()["penalty/d_infogan"] < 0.7 * min(chance, math.log(4))
 
 
 def test_codes_go_with_labels_and_cascades_and_not_with_truncation() -> None:

@@ -99,6 +99,19 @@ def test_a_uniform_z_stays_within_its_bounds_and_a_normal_one_has_none() -> None
 
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_the_penalty_is_the_mean_square_length_of_what_was_moved(player: str) -> None:
+    """weight · mean_b Σ_j (z'_bj − z_bj)², of a normal z, which is not clipped, each of whose entries moves."""
+    game = Game(recipe(trick={"latent_optimization": {"keep": 1.0, "beta": 0.05, "weight": 7.0}}))
+    steepen(game)
+    batch, latents = game.play.draw(player)
+    record = game.play.evaluate(player, batch, latents)
+    moved = (record.fake.latents.z - latents.z).detach().double().numpy()
+    wanted = 7.0 * sum(float(row @ row) for row in moved) / len(moved)
+    assert wanted > 1e-3
+    assert record.terms[f"penalty/{player[0]}_latent_optimization"].item() == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
 @pytest.mark.parametrize(
     "settings", [{"beta": 0.05, "weight": 2.0}, {"method": "gradient", "alpha": 2.0, "weight": 0.5}]
 )
@@ -114,7 +127,7 @@ def test_gradients_are_the_finite_differences_of_the_whole_objective(player: str
         return sum(float(term.detach()) for term in game.play.evaluate(player, batch, latents).terms.values())
 
     found = game.play.evaluate(player, batch, latents)
-    assert found.terms["penalty/latent_optimization"] > 0
+    assert found.terms[f"penalty/{player[0]}_latent_optimization"] > 0
     length = torch.stack([g.square().sum() for g in found.gradients.values()]).sum().sqrt()
     start, h, values = {n: p.detach().clone() for n, p in parameters.items()}, 3e-4, []
     for sign in (1, -1):

@@ -10,7 +10,9 @@ import torch
 from playing import Game, recipe
 from torch import nn
 
+from gantrick.gan import preflight
 from gantrick.layers.minibatch import L1Distances, Similarities
+from gantrick.types import ConfigError
 
 
 def layer(kernels: int = 3, dims: int = 2, features: int = 4) -> Similarities:
@@ -98,3 +100,15 @@ def test_under_other_heads_and_norms() -> None:
     tricks = {"minibatch_discrimination": {"kernels": 3}, "cascading": {"scores": 3}, "spectral_norm": {}}
     game = Game(recipe("hinge", trick=tricks)).rounds(2)
     assert game.gan.discriminator.head.directions[0].in_features == game.gan.discriminator.body.features
+
+
+def test_batches_of_other_sizes_are_refused() -> None:
+    """Its sums grow with the batch: fakes of G's turn would be nothing that D has seen."""
+    made = {"trick": {"minibatch_discrimination": {}}, "batch_size": 8}
+    with pytest.raises(ConfigError, match=r"G's batches are of 16 where D's are of 8; set generator_batch_size=null"):
+        preflight(recipe("hinge", generator_batch_size=16, **made))
+    preflight(recipe("hinge", generator_batch_size=8, **made))
+    with pytest.raises(
+        ConfigError, match=r"batch_size: trick\.minibatch_discrimination compares the samples of a batch"
+    ):
+        preflight(recipe("hinge", trick=made["trick"], batch_size=1))

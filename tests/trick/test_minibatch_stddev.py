@@ -22,14 +22,21 @@ def test_whole_batch(shape: tuple[int, ...]) -> None:
 
 
 def test_groups() -> None:
-    """Samples n, n + B/G, … are one group, as in StyleGAN; a G that does not divide the batch becomes one that does."""
+    """Samples n, n + B/G, … are one group, as in StyleGAN; a G that does not divide the batch becomes one that does.
+
+    Groups of one would see nothing, so that they are the whole batch, as where a batch of seven is to have groups of 4.
+    """
     h = torch.randn(12, 3, 2, 2)
-    for group, size in ((4, 4), (5, 4), (12, 12), (100, 12), (1, 1)):
+    for group, size in ((4, 4), (5, 4), (12, 12), (100, 12), (1, 12)):
         got = append_deviation(h, group)[:, -1, 0, 0]
         for n in range(12):
             members = h[[m for m in range(12) if (m - n) % (12 // size) == 0]].double().numpy()
             assert len(members) == size
             assert got[n].item() == pytest.approx(np.sqrt(members.var(0) + 1e-8).mean(), rel=1e-5)
+    seven = h[:7].double().numpy()
+    assert append_deviation(h[:7], 4)[0, -1, 0, 0].item() == pytest.approx(
+        np.sqrt(seven.var(0) + 1e-8).mean(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(("model", "more"), [({}, 4), ({"pool": "mean"}, 1), ({"name": "mlp", "d_width": 8}, 1)])

@@ -84,6 +84,15 @@ def test_in_a_game() -> None:
     assert (spread - 0.1).abs().max() < 0.02 and centre.abs().max() < 0.03  # 500 others, of the same kind
 
 
+def test_every_score_of_a_cascade_starts_at_head_std() -> None:
+    """Seen on reals drawn apart from those of the start: what is projected out is out before the next score is set."""
+    options = {"head_std": 0.1, "samples": 1500}
+    game = Game(recipe("hinge", trick={"cascading": {"scores": 3}, "weight_norm": options}, model={"d_norm": "none"}))
+    with torch.no_grad():
+        scores = game.gan.discriminator(game.feed.next(1700).images).scores
+    assert (scores.std(0) - 0.1).abs().max() < 0.01 and scores.mean(0).abs().max() < 0.01
+
+
 @pytest.mark.parametrize("lengths", ["all", "head"])
 def test_what_is_trained(lengths: str) -> None:
     game = Game(recipe(trick={"weight_norm": {"lengths": lengths}}, model={"d_norm": "none"}))
@@ -126,6 +135,25 @@ def test_the_start_leaves_statistics_and_a_state_alone() -> None:
     fresh = Game(recipe(trick={"weight_norm": {}}, model={"d_norm": "batch"}), seed=4)
     fresh.gan.load_state_dict(game.gan.state_dict())
     assert equal(fresh.state(), game.state())
+
+
+def test_packs_that_do_not_divide_the_samples_of_the_start() -> None:
+    """500 are no whole number of packs of three: so many more are taken."""
+    game = Game(
+        recipe(trick={"weight_norm": {}, "pacgan": {"size": 3}}, model={"d_norm": "none"}, batch_size=6)
+    ).rounds(1)
+    assert game.meter.first_bad() is None
+
+
+def test_the_start_sees_what_d_sees_noise_and_all() -> None:
+    """With noise of deviation 3 on every pixel the first layer's outputs still start with deviation 1."""
+    noise = {"instance_noise": {"sigma": 3.0, "anneal": 10**9}}
+    game = Game(recipe(trick={**noise, "weight_norm": {"samples": 1500}}, model={"d_norm": "none"}))
+    first = game.gan.discriminator.body.downs[0]  # type: ignore[union-attr,index]
+    layer = next(m for m in first.modules() if isinstance(m, nn.Conv2d))
+    with torch.no_grad():
+        out = layer(game.gan.see(game.feed.next(1500).images))
+    assert (out.std((0, 2, 3)) - 1).abs().max() < 0.05
 
 
 def test_refusals() -> None:
