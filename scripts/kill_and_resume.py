@@ -30,6 +30,7 @@ import torch
 from gantrick import checkpoint, gan, registry
 from gantrick.recipe import Recipe, check
 from gantrick.tracking.console import Console
+from gantrick.tracking.folder import RunFolder
 from gantrick.trainer import run
 from gantrick.types import ConfigError
 
@@ -193,9 +194,10 @@ def main() -> None:
             if os.WIFSIGNALED(status):
                 kills += 1
                 inside += in_write
-            else:
+            ended = RunFolder(folder).state() == "finished"  # a kill may come after the last write, and change nothing
+            if ended or not os.WIFSIGNALED(status):
                 break
-        if os.waitstatus_to_exitcode(status) != 0:
+        if not ended:
             raise SystemExit(f"{folder}: ended with {status}")
         found = bits(wanted, state(folder))
         differing += found
