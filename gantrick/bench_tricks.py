@@ -1,10 +1,10 @@
 """What every regularizer and trick costs: a step with it against one without, in turn, medians; and its memory.
 
 The components are those the registry finds, each with the settings of its config. Each is put on the first of a few
-plain runs that it gets on with: three losses, without labels and with them (label_concat), and stands past the first
-steps, in which some do more. "Arithmetic" is by how much the multiplications and additions of a step in convolutions
-and matrix products grow, as torch's counter sees them: what a ratio above it is made of is memory, elementwise work and
-the host's. Memory is counted too, tensor by tensor, so that both are the same on any machine.
+plain runs that it gets on with: three losses, without labels and with them in either of two ways, and stands past the
+first steps, in which some do more. "Arithmetic" is by how much the multiplications and additions of a step in
+convolutions and matrix products grow, as torch's counter sees them: what a ratio above it is made of is memory,
+elementwise work and the host's. Memory is counted too, tensor by tensor, so that both are the same on any machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from gantrick.recipe import Recipe
 from gantrick.types import ConfigError
 
 RUN = ["dataset=cifar10", "model=sngan_resnet", "model.g_width=64", "model.d_width=64", "batch_size=64", "log_every=1"]
-BASES = [(loss, partner) for partner in ((), ("label_concat",)) for loss in ("hinge", "non_saturating", "wgan")]
+LABELS = (("label_concat",), ("conditional_batch_norm", "projection"))
+BASES = [(loss, partners) for partners in ((), *LABELS) for loss in ("hinge", "non_saturating", "wgan")]
 GROUPS = ("regularizer", "trick")
 OWN = (*GROUPS, "loss")
 COLUMNS = ("with", "on", "ms a step without", "with", "times as long", "range", "arithmetic", "memory", "MiB more")

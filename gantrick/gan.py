@@ -255,9 +255,12 @@ def preflight(recipe: Recipe, resumed: bool = False) -> Assembly:
     faults += transfer.freeze(networks, settings.freeze)
     if settings.init_from is not None and not resumed:
         faults += transfer.read(settings.init_from, settings.init_take).fit(networks)
-    if groups := assembly.stages.one("param_groups"):
-        for player in PLAYERS:
-            groups(player, networks[player])
+    faults += [
+        fault
+        for component in assembly.stages.components.values()
+        for setting, patterns in component.patterns.items()
+        for fault in transfer.unmatched_parameters(f"{component.label}.{setting}", patterns, networks)
+    ]
     if faults:
         raise ConfigError(*faults)
     return assembly

@@ -99,6 +99,7 @@ TAGS: Mapping[str, str] = {
     "labels": "the data have labels",
     "g.labels": "G is asked for a label",
     "d.labels": "D looks at labels",
+    "d.told_labels": "D's features are made of the label too",
     "d.classes": "D tells the classes of samples by logits",
     "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
@@ -134,6 +135,15 @@ class Forbidden:
     remedy: str
 
 
+# Of a component whose D is to find the label of an image.
+NO_TOLD_LABELS: Mapping[str, Forbidden] = {
+    "d.told_labels": Forbidden(
+        "D is to find the label in the image, and would read it beside it",
+        "set trick.label_concat.d_place=none, or tell G the label by trick=conditional_batch_norm",
+    )
+}
+
+
 class Component(nn.Module):
     """Something that acts in a run: a loss, a regularizer or a trick. Its state is its buffers.
 
@@ -159,6 +169,7 @@ class Component(nn.Module):
     ignores: frozenset[str] = frozenset()  # settings of a run that have no say where it acts
     batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it
     adds: float = 0.0  # so many times its size, rounded down, a batch of D's fakes grows by
+    patterns: Mapping[str, tuple[str, ...]] = {}  # by setting, names of weights, each of which must fit one
     z_entries: int = 0  # entries of z that it adds for itself, at the end; every `build` sees all of z
     z_codes: tuple[Code, ...] = ()  # what these entries are, in order, where they are codes
     interval: int = 1  # a lazy penalty acts every so many steps, times the interval

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 
 from gantrick import checkpoint
 from gantrick.types import ConfigError, GantrickError, Player
@@ -86,15 +86,23 @@ def freeze(networks: Mapping[Player, Module], patterns: Sequence[str]) -> list[s
 
     Gives back why this cannot be: one sentence for a pattern that names nothing or a player that could not learn.
     """
-    parameters = {f"{player}.{name}": p for player, net in networks.items() for name, p in net.named_parameters()}
-    for name, parameter in parameters.items():
+    for name, parameter in _parameters(networks).items():
         if matches(name, patterns):
             parameter.requires_grad_(False)
-    faults = unmatched("freeze", patterns, parameters, "parameter of these networks")
+    faults = unmatched_parameters("freeze", patterns, networks)
     for player, network in networks.items():
         if not any(p.requires_grad for p in network.parameters()):
             faults.append(f"freeze: leaves the {player} nothing to learn; name fewer of its parameters")
     return faults
+
+
+def _parameters(networks: Mapping[Player, Module]) -> dict[str, Parameter]:
+    return {f"{player}.{name}": p for player, net in networks.items() for name, p in net.named_parameters()}
+
+
+def unmatched_parameters(key: str, patterns: Sequence[str], networks: Mapping[Player, Module]) -> list[str]:
+    """A sentence for each pattern that names no parameter."""
+    return unmatched(key, patterns, _parameters(networks), "parameter of these networks")
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -36,7 +36,11 @@ from gantrick.types import ConfigError
 
 CLOCK = {"seconds", "images_per_second"}
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.5, 0.9]}
-BRING_LABELS = ("projection", "label_concat")  # into a player that another component needs to be told them
+BRING_LABELS = (
+    "projection",
+    "label_concat",
+    "conditional_batch_norm",
+)  # into a player that another component needs to be told them
 
 
 def recipe(loss: str, parts: list[tuple[str, str]], model: str) -> Recipe:

@@ -103,10 +103,20 @@ REFUSED: list[Row] = [
     ("loss.multi_hinge", "trick.pacgan", {}, "section 11: labels in a pack would have to be one"),
     ("trick.infogan", "trick.pacgan", {}, "the samples of a pack have codes of their own"),
     ("loss.o_gan", "trick.infogan", {}, "two codes in one z"),
+    (
+        "trick.experience_replay",
+        "trick.minibatch_discrimination",
+        {"trick.experience_replay.how": "add"},
+        "a sum over the batch tells how many fakes there are",
+    ),
     ("trick.infogan", "trick.truncation", {}, "codes are no noise"),
     ("trick.infogan", "trick.latent_optimization", {}, "nor are they to be moved"),
     ("trick.infogan", "trick.experience_replay", {}, "old fakes were made of other codes"),
     ("trick.latent_optimization", "trick.unrolled", {}, "a third derivative of G's batch norms, which torch lacks"),
+    *(
+        ("trick.latent_optimization", "trick." + name, {}, "a sample's gradient: rule 1, D(x_b) of x_b alone")
+        for name in ("minibatch_discrimination", "minibatch_stddev")
+    ),
     ("trick.latent_optimization", "trick.pacgan", {}, "each z follows its own sample's score, and a pack has one"),
     *(
         ("trick." + a, "trick." + b, {}, "two update rules")
@@ -167,6 +177,15 @@ REFUSED: list[Row] = [
             "contragan",
             "d2d_ce",
         )
+    ),
+    *(
+        (
+            "trick.label_concat",
+            other,
+            {"trick.label_concat.d_place": "input"},
+            "D would be told the class that it is to tell",
+        )
+        for other in ("trick.acgan", "trick.contragan", "trick.d2d_ce", "loss.multi_hinge")
     ),
     ("trick.pacgan", "loss.semi_supervised", {}, "a pack has no class"),
     ("regularizer.temporal_ensembling", "trick.pacgan", {}, "it remembers each image, and a pack is new each time"),

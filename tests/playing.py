@@ -79,8 +79,10 @@ def with_partners(loss: str, tricks: Entries) -> Entries:
         elif "skip_z" in found:
             found["shared_embedding"] = {}
         else:
-            taken = any("g.norm" in c.claims for c in parts())
-            found["label_concat" if taken else "conditional_batch_norm"] = {}
+            if any("g.norm" in c.claims for c in parts()):
+                found["label_concat"] = {"d_place": "none"}
+            else:
+                found["conditional_batch_norm"] = {}
     if wanting("d.labels"):
         taken = any("d.direction" in c.claims or "d.energy" in c.needs for c in parts())
         found["acgan" if taken else "projection"] = {}

@@ -146,7 +146,7 @@ def test_the_cost_of_components(capsys: pytest.CaptureFixture[str]) -> None:
         ("regularizer.gp", "hinge"),
         ("trick.label_smoothing", "non_saturating"),
         ("trick.extragradient", "hinge"),
-        ("trick.acgan", "hinge, label_concat"),
+        ("trick.acgan", "hinge, conditional_batch_norm, projection"),
         ("trick.conditional_batch_norm", "trick.conditional_batch_norm"),
     ]
     arithmetic = {row[0]: float(row[6]) for row in found[1:5]}

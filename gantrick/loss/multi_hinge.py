@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantrick.stages import Component
+from gantrick.stages import NO_TOLD_LABELS, Component
 from gantrick.types import Judged, ModuleFactory, NetworkSpec, Paper, Scored, Targets
 
 
@@ -29,6 +29,7 @@ class MultiHinge(Component):
     claims = frozenset({"d.head", "d.direction"})
     needs = frozenset({"labels", "g.labels"})
     provides = frozenset({"d.labels", "comparable_scores"})
+    forbids = NO_TOLD_LABELS
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gantrick.layers.contrast import Similarities, compared
-from gantrick.stages import Component
+from gantrick.stages import NO_TOLD_LABELS, Component
 from gantrick.types import (
     Count,
     Fraction,
@@ -40,6 +40,7 @@ class D2DCE(Component):
     )
     needs = frozenset({"labels", "g.labels"})
     provides = frozenset({"d.labels"})
+    forbids = NO_TOLD_LABELS
 
     def __init__(
         self,

@@ -12,8 +12,9 @@ from gantrick.types import Count, Latents, NetworkSpec, Paper
 class LabelConcat(Component):
     """G(z, e_y) and D(x, e_y): the label's embedding e_y beside z, and beside what D sees or its features.
 
-    d_place: `input` adds the embedding as constant maps to the images D sees, `features` (B, F) to what its head reads,
-    `both` does both. size: entries of each embedding; null is one-hot, nothing learned, as in the paper.
+    d_place: `input` adds the embedding as constant maps to the images D sees, `features` (B, F) to what its heads read,
+    `both` does both; `none` tells G alone, for a D that is to find the label (acgan and its like). size: entries of
+    each embedding; null is one-hot, nothing learned, as in the paper.
     Source: Mirza and Osindero, arXiv 1411.1784.
     """
 
@@ -26,11 +27,13 @@ class LabelConcat(Component):
     )
     claims = frozenset({"g.condition"})
     needs = frozenset({"labels"})
-    provides = frozenset({"g.labels", "d.labels"})
+    provides = frozenset({"g.labels", "d.labels", "d.told_labels"})
 
-    def __init__(self, d_place: Literal["input", "features", "both"] = "input", size: Count | None = None):
+    def __init__(self, d_place: Literal["input", "features", "both", "none"] = "input", size: Count | None = None):
         super().__init__()
         self.d_place, self.size = d_place, size
+        if d_place == "none":
+            self.needs, self.provides = frozenset({"labels", "d.labels"}), frozenset({"g.labels"})
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         classes = spec.data.classes
@@ -48,7 +51,9 @@ class LabelConcat(Component):
             changes["d_inputs"] = (*spec.d_inputs, lambda: AtInput(embedding()))
         if self.d_place in ("features", "both"):
             changes["necks"] = (*spec.necks, lambda features: AtFeatures(embedding(), features))
-        return spec.but(f"G and D: labels of {classes} classes beside z and D's {self.d_place}", **changes)
+        told = "G" if self.d_place == "none" else "G and D"
+        beside = "" if self.d_place == "none" else f" and D's {self.d_place}"
+        return spec.but(f"{told}: labels of {classes} classes beside z{beside}", **changes)
 
 
 class Embedding(nn.Module):

@@ -41,6 +41,10 @@ class LatentOptimization(Component):
             "set trick.unrolled.first_order=true",
         ),
         "z.codes": Forbidden("codes are not noise, and would be moved", "leave one of them out"),
+        "d.batch_coupled": Forbidden(
+            "each z goes up its own sample's score, and here a score depends on the whole batch",
+            "leave one of them out",
+        ),
         "d.packs": Forbidden(
             "each z goes up its own sample's score, and a pack has one for all", "leave one of them out"
         ),

@@ -28,6 +28,7 @@ class LayerwiseLr(Component):
     def __init__(self, rates: Mapping[str, NonNegative] = {}):
         super().__init__()
         self.rates = dict(rates)
+        self.patterns = {"rates": tuple(rates)}
         wrong = [pattern for pattern in self.rates if not pattern.startswith(("generator.", "discriminator."))]
         if wrong:
             raise ConfigError(
@@ -36,18 +37,7 @@ class LayerwiseLr(Component):
 
     def param_groups(self, player: Player, network: nn.Module) -> list[dict[str, Any]]:
         groups: dict[float, list[nn.Parameter]] = {1.0: []}
-        mine = {pattern: rate for pattern, rate in self.rates.items() if pattern.startswith(f"{player}.")}
-        unused = set(mine)
         for name, parameter in network.named_parameters():
-            fitting = [pattern for pattern in mine if fnmatchcase(f"{player}.{name}", pattern)]
-            unused -= set(fitting)
-            groups.setdefault(mine[fitting[-1]] if fitting else 1.0, []).append(parameter)
-        if unused:
-            names = [f"{player}.{name}" for name, _ in network.named_parameters()]
-            raise ConfigError(
-                *(
-                    f"{self.label}.rates: {p!r} names no weight; there are {names[0]} … {names[-1]}"
-                    for p in sorted(unused)
-                )
-            )
+            fitting = [rate for pattern, rate in self.rates.items() if fnmatchcase(f"{player}.{name}", pattern)]
+            groups.setdefault(fitting[-1] if fitting else 1.0, []).append(parameter)
         return [{"params": parameters, "lr_scale": rate} for rate, parameters in groups.items() if parameters]

@@ -50,12 +50,14 @@ class OptimisticAdam(Component):
             skipped = getattr(optimizer, "found_inf", None)  # of a step that a scaled loss has spoilt
             for p in weights():
                 step = p - before.pop(p)
-                last = optimizer.state[p].get(KEY, step)
-                if skipped is not None:
-                    step = torch.where(skipped > 0, last, step)
-                    p.add_((step - last) * (1 - skipped), alpha=self.optimism)
+                last = optimizer.state[p].get(KEY)
+                if skipped is None:
+                    p.add_(step - (step if last is None else last), alpha=self.optimism)
                 else:
-                    p.add_(step - last, alpha=self.optimism)
+                    last = torch.full_like(step, torch.nan) if last is None else last  # nan: no step yet
+                    change = torch.where((skipped > 0) | last.isnan(), 0.0, step - last)
+                    p.add_(change, alpha=self.optimism)
+                    step = torch.where(skipped > 0, last, step)
                 optimizer.state[p][KEY] = step
 
         optimizer.register_step_pre_hook(remember)

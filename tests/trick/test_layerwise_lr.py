@@ -60,7 +60,9 @@ def test_of_several_patterns_the_last_counts() -> None:
 
 
 def test_a_pattern_that_names_nothing_is_refused_before_a_run() -> None:
-    with pytest.raises(ConfigError, match=r"rates: 'generator\.bodi\.\*' names no weight; there are generator\.body"):
+    with pytest.raises(
+        ConfigError, match=r"trick\.layerwise_lr\.rates: no parameter.*'generator\.bodi\.\*'; there are"
+    ):
         preflight(scaled({"generator.bodi.*": 1.0}, "adam"))
     with pytest.raises(ConfigError, match=r"must begin with generator\. or discriminator\."):
         scaled({"body.*": 1.0}, "adam")

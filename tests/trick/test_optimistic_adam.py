@@ -51,3 +51,33 @@ def test_any_optimizer(optimizer: str) -> None:
     one = {"name": optimizer, "lr": 1e-3}
     made = recipe(trick={"optimistic_adam": {}}, optimizer={"generator": one, "discriminator": one})
     assert Game(made).rounds(3).meter.first_bad() is None
+
+
+@pytest.mark.parametrize("optimism", [0.5, 1.0])
+def test_optimism_times_the_change_of_the_step(optimism: float) -> None:
+    """With gradient descent: θ − η ((1 + o) g_t − o g_{t−1})."""
+    w, gradients = nn.Parameter(torch.zeros(2, dtype=torch.float64)), np.array([[1.0, 2.0], [3.0, -1.0]])
+    optimizer = OptimisticAdam(optimism).wrap_optimizer(torch.optim.SGD([w], lr=0.1), "generator")
+    for g in gradients:
+        w.grad = torch.tensor(g)
+        optimizer.step()
+    expected = -0.1 * gradients[0] - 0.1 * ((1 + optimism) * gradients[1] - optimism * gradients[0])
+    np.testing.assert_allclose(w.detach().numpy(), expected)
+
+
+@pytest.mark.parametrize("skipped", [[1, 0, 0], [0, 1, 0], [1, 1, 0, 1, 0]])
+def test_steps_that_a_scaled_loss_has_spoilt_leave_no_trace(skipped: list[int]) -> None:
+    """Descent by 0.1 g where found_inf is 0, and what is left out is as if it had never been."""
+    ends = []
+    for played in (skipped, [0] * skipped.count(0)):
+        w = nn.Parameter(torch.zeros(1))
+        adam = torch.optim.Adam([w], lr=0.1, betas=(0.5, 0.9), fused=True)
+        optimizer = OptimisticAdam().wrap_optimizer(adam, "generator")
+        taken = 0
+        for bad in played:
+            taken += not bad
+            w.grad = torch.tensor([float("inf") if bad else float(taken**2)])
+            optimizer.grad_scale, optimizer.found_inf = None, torch.tensor(float(bad))  # type: ignore[attr-defined]
+            optimizer.step()
+        ends.append(w.detach().item())
+    assert ends[0] == pytest.approx(ends[1], rel=1e-6) and ends[0] != 0
