@@ -138,17 +138,22 @@ def register() -> None:
 
 
 def played(options: dict[str, Any], optimizer: dict[str, Any], rounds: int, batch_size: int = 8) -> dict[str, Any]:
-    """The networks and what is logged after so many rounds."""
+    """The networks and what is logged after so many rounds; `steep` times the weights that a player starts with."""
     import torch
     from playing import Game, networks, recipe
 
     from gantrick.recipe import check
 
     register()
+    options = dict(options)
+    steep = options.pop("steep", 1.0)
     made = recipe(**options).resolved
     game = Game(
         check({**made, "optimizer": {"generator": optimizer, "discriminator": optimizer}}), batch_size=batch_size
     )
+    with torch.no_grad():
+        for parameter in game.gan.discriminator.parameters():
+            parameter.mul_(steep)
     first = networks(game.state())
     game.rounds(rounds)
     return {

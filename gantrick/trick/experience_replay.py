@@ -62,19 +62,20 @@ class ExperienceReplay(Component):
     def mix(self, real: Batch, fake: Batch) -> tuple[Batch, Batch]:
         count, whole = len(fake), len(fake) * parallel.world()
         filled = self.stored.clamp(max=self.size)
-        place = (parallel.rand(count, device=self.images.device) * filled).long().clamp(max=self.size - 1)
+        old_ones = count if self.how == "replace" else int(self.share * count)
+        place = (parallel.rand(old_ones, device=self.images.device) * filled).long().clamp(max=self.size - 1)
         if self.how == "replace":
             number = parallel.rows(torch.arange(whole, device=self.images.device))
             old = (number >= whole - int(self.share * whole)) & (filled > 0)
             images = torch.where(old.view(-1, *[1] * len(self._shape)), self.images[place], fake.images)
             labels = None if fake.labels is None else torch.where(old, self.labels[place], fake.labels)
         else:
-            place = place[: int(self.share * count)]
-            any_old = filled > 0  # else new ones stand there twice
-            images = torch.cat([fake.images, torch.where(any_old, self.images[place], fake.images[: len(place)])])
+            any_old = filled > 0  # else new ones stand there twice, evenly out of every process's share
+            twice = torch.arange(old_ones, device=place.device) * count // max(1, old_ones)
+            images = torch.cat([fake.images, torch.where(any_old, self.images[place], fake.images[twice])])
             labels = fake.labels
             if labels is not None:
-                labels = torch.cat([labels, torch.where(any_old, self.labels[place], labels[: len(place)])])
+                labels = torch.cat([labels, torch.where(any_old, self.labels[place], labels[twice])])
         return real, replace(fake, images=images, labels=labels)
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ TRANSFORMS: Mapping[str, Transform] = {
     "scale": lambda g, factor: g * factor,
     "zero": lambda g, _: torch.zeros_like(g),
     "sign": lambda g, size: size * g.sign(),
-    "noise": lambda g, sigma: g + sigma * torch.randn(g.shape, dtype=g.dtype, device=g.device),
+    "noise": lambda g, sigma: g + sigma * torch.randn((1, *g.shape), dtype=g.dtype, device=g.device)[0],
 }
 TOTAL = "total"  # of all that a pattern names together
 ALONE = {"zero": 0.0, "sign": 1.0}  # the number of those that need none
