@@ -165,3 +165,54 @@ def test_points_as_well_as_images(group: str, name: str) -> None:
     game = Game(check({**config, "model": {**mlp, "g_norm": bare(group, name)["g_norm"]}})).rounds(2)
     assert torch.isfinite(game.samples()).all()
     assert game.samples().shape == (5, 2)
+
+
+def weights_of(group: str, name: str) -> list[str]:
+    """The settings that multiply a penalty of its."""
+    cls = registry.load(group, name)
+    settings = [s for s in ("weight", "d_weight", "g_weight") if s in inspect.signature(cls).parameters]
+    return settings if {"d_penalty", "g_penalty"} & verbs(cls).keys() else []
+
+
+@pytest.mark.parametrize(("group", "name"), [one for one in ACTING if weights_of(*one)], ids=lambda v: v)
+def test_a_penalty_is_in_proportion_to_its_weight(group: str, name: str) -> None:
+    """Once: each setting `weight`, or a player's own, by 2.5 multiplies its term by 2.5 and no other of the same state."""
+    settings = weights_of(group, name)
+    game = Game(made(group, name)).rounds(2)
+    component = next(c for c in game.gan.stages.components.values() if c.label == f"{group}.{name}")
+    scaled = 0
+    for player in ("discriminator", "generator"):
+        drawn, random = game.play.draw(player), torch.get_rng_state()
+        found = []
+        for factor in (1.0, 2.5):
+            before = {setting: getattr(component, setting) for setting in settings}
+            for setting, value in before.items():
+                setattr(component, setting, factor * value)
+            torch.set_rng_state(random)
+            terms = game.play.evaluate(player, *drawn).terms
+            found.append({key: float(value.detach()) for key, value in terms.items()})
+            for setting, value in before.items():
+                setattr(component, setting, value)
+        own = {key for key in found[0] if key.startswith("penalty/") and key.endswith(name)}
+        for key, value in found[0].items():
+            assert found[1][key] == pytest.approx(value * (2.5 if key in own else 1.0), rel=1e-4, abs=1e-9), key
+            scaled += key in own and value != 0
+    assert scaled, "its term was nothing"
+
+
+RULES = [name for group, name in ACTING if group == "trick" and "update_rule" in verbs(registry.load(group, name))]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_update_rule_prepares_each_move(name: str) -> None:
+    """Before every move of a player, once: that is when spectral norms iterate."""
+    game = Game(made("trick", name, d_steps=2))
+    told: list[tuple[str, str]] = []
+    for act in ("prepare", "move", "skip"):
+        inner = getattr(game.play, act)
+        setattr(game.play, act, lambda player, *rest, act=act, inner=inner, **more: (
+            told.append((act, player)), inner(player, *rest, **more))[1])  # fmt: skip
+    game.rounds(2)
+    for player in ("discriminator", "generator"):
+        acts = [act for act, who in told if who == player]
+        assert acts and acts[::2] == ["prepare"] * (len(acts) // 2) and "prepare" not in acts[1::2]

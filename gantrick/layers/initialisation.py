@@ -1,7 +1,7 @@
 """Initial weights: each function takes one module of a network, as `nn.Module.apply` hands it over.
 
-Linear layers and convolutions are drawn anew and lose their biases to zero. A layer that sets `own_init = True` is left
-as its maker made it.
+Linear layers, convolutions and embeddings are drawn anew and lose their biases to zero. A layer that sets
+`own_init = True` is left as its maker made it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ def residual(layer: Layer) -> Layer:
 @torch.no_grad()
 def _draw(module: nn.Module, rule: Callable[[Tensor], object]) -> None:
     """Fills a kernel (out, in, h, w), whatever order its layer keeps it in, by a rule that acts in place."""
-    if not isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)) or getattr(module, "own_init", False):
+    drawn_anew = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+    if not isinstance(module, drawn_anew) or getattr(module, "own_init", False):
         return
     kernel = module.weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else module.weight
     copies = 4 if isinstance(module, SubpixelConv) else 1
     drawn = kernel.new_empty((len(kernel) // copies, *kernel.shape[1:]))
     rule(drawn)
     kernel.copy_(drawn.repeat_interleave(copies, 0))
-    if module.bias is not None:
+    if not isinstance(module, nn.Embedding) and module.bias is not None:
         module.bias.zero_()
 
 
@@ -54,7 +55,10 @@ def xavier(module: nn.Module) -> None:
 
 
 def orthogonal(module: nn.Module, gain: float = 1.0) -> None:
-    """W Wᵀ = g² or Wᵀ W = g², with W the kernel as (out, in·h·w) and g the gain   (arXiv 1312.6120)."""
+    """W Wᵀ = g² or Wᵀ W = g², with W the kernel as (out, in·h·w), an embedding as (classes, F), and g the gain.
+
+    arXiv 1312.6120; of embeddings too as in BigGAN's code.
+    """
     _draw(module, lambda kernel: nn.init.orthogonal_(kernel, gain))
 
 

@@ -14,6 +14,7 @@ from gantrick.types import NetworkSpec, Positive
 class OrthogonalInit(Component):
     """W Wᵀ = g² or Wᵀ W = g² at first, W each weight of G, D or both as (out, in·kh·kw); biases begin at 0.
 
+    An embedding, as of a projection, is W as (classes, F).
     g is `gain`. Source: Saxe et al., arXiv 1312.6120; for GANs Brock et al., 1809.11096, with gain 1.
     """
 

@@ -18,6 +18,7 @@ LAYERS = {
     "conv": lambda: nn.Conv2d(40, 80, 3),
     "transposed": lambda: nn.ConvTranspose2d(40, 80, 4),
     "subpixel": lambda: SubpixelConv(60, 40),
+    "embedding": lambda: nn.Embedding(200, 300),
 }
 
 
@@ -27,7 +28,7 @@ def test_normal(name: str) -> None:
     layer = LAYERS[name]().apply(initialisation("normal"))
     assert layer.weight.mean().item() == pytest.approx(0, abs=5e-4)
     assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)
-    assert not layer.bias.any()
+    assert name == "embedding" or not layer.bias.any()
 
 
 def test_normal_draws_the_gains_of_batch_norm_around_one() -> None:
@@ -39,7 +40,9 @@ def test_normal_draws_the_gains_of_batch_norm_around_one() -> None:
     BatchNorm(4, affine=False).apply(initialisation("normal"))  # has nothing to draw
 
 
-@pytest.mark.parametrize(("name", "fans"), [("linear", 500), ("conv", 9 * 120), ("transposed", 16 * 120)])
+@pytest.mark.parametrize(
+    ("name", "fans"), [("linear", 500), ("embedding", 500), ("conv", 9 * 120), ("transposed", 16 * 120)]
+)
 def test_xavier(name: str, fans: int) -> None:
     torch.manual_seed(0)
     layer = LAYERS[name]().apply(initialisation("xavier"))
@@ -61,7 +64,7 @@ def test_xavier_is_wider_in_residual_branches() -> None:
         assert block.shortcut.weight.abs().max().item() == pytest.approx(plain, rel=5e-3)
 
 
-@pytest.mark.parametrize("name", ["linear", "conv", "transposed"])
+@pytest.mark.parametrize("name", ["linear", "embedding", "conv", "transposed"])
 def test_orthogonal(name: str) -> None:
     layer = LAYERS[name]().double().apply(initialisation("orthogonal"))
     kernel = layer.weight.transpose(0, 1) if name == "transposed" else layer.weight

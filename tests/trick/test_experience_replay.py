@@ -86,6 +86,15 @@ def test_a_full_store_loses_entries_at_random() -> None:
     assert left / 2000 == pytest.approx(0.96**25, abs=5 * (0.36 * 0.64 / 2000) ** 0.5)
 
 
+def test_a_turn_puts_each_new_fake_in_the_place_of_another() -> None:
+    """A full store of 50 loses as many entries as come: no place is taken twice."""
+    trick, _ = made(size=50, share=0.0)
+    for i in range(20):
+        turn(trick, batch(100 * i, 25))
+        if i > 1:
+            assert set(trick.images[:, 0].tolist()) >= set(batch(100 * i, 25).images[:, 0].tolist())
+
+
 def test_without_labels_and_a_batch_larger_than_the_store() -> None:
     trick, _ = made(size=3, share=0.25)
     for i in range(3):

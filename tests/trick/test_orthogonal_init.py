@@ -11,7 +11,7 @@ from torch import nn
 
 from gantrick.types import ConfigError
 
-LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
 
 def deviation(network: nn.Module, gain: float) -> float:
@@ -40,8 +40,10 @@ def test_weights(model: dict[str, Any], network: str, gain: float) -> None:
 
 
 def test_heads_of_components_are_drawn_too() -> None:
-    game = Game(recipe("hinge", trick={"orthogonal_init": {}, "cascading": {}}))
-    assert deviation(game.gan.discriminator, 1.0) < 1e-5
+    labels = {"conditional_batch_norm": {}, "projection": {}, "d2d_ce": {"size": 20}}
+    for tricks in ({}, labels):
+        game = Game(recipe("hinge", trick={"orthogonal_init": {}, "cascading": {}, **tricks}))
+        assert deviation(game.gan.discriminator, 1.0) < 1e-5
 
 
 def test_under_two_names_each_network_once() -> None:

@@ -237,3 +237,13 @@ def test_batch_statistics_are_avoided_in_the_discriminator_only() -> None:
     assert "d.batch_statistics" not in facts("discriminator")
     assert "d.batch_statistics" in facts("generator")
     assert "d.batch_statistics" in facts("discriminator", d_norm="batch")
+
+
+def test_before_the_first_step_sigma_is_near_already() -> None:
+    """Within a tenth of the largest singular value in every layer; of random u and v it would be near nothing."""
+    game = Game(recipe(loss="hinge", trick={"spectral_norm": {}}))
+    found = normalised(game.gan.discriminator)
+    assert len(found) >= 3
+    for norm, weight in found:
+        matrix = weight.detach().flatten(1).double().numpy()
+        assert 0.9 < norm.sigma(weight).item() / np.linalg.svd(matrix, compute_uv=False)[0] < 1.0001
