@@ -556,6 +556,7 @@ def spectral_growth(run: Run, name: str, title: str) -> Judgement:
     beneath = {"both": "dg", "generator": "g", "discriminator": "d"}.get(
         str(run.setting("trick", "spectral_norm", "network")), "d" if "spectral_norm" in run.names("trick") else ""
     )
+    beneath += "d" if "weight_norm" in run.names("trick") else ""
     found = []
     for layer, curve in curves.items():
         if len(curve) < limit("evaluations"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,16 +23,23 @@ UNTOLD = VOLATILE | {"published"}  # keys that say nothing of what a run does
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to try: a part to add (`trick`, `regularizer`), a loss to take, a key to set or take `factor` times."""
+    """One thing to try: a part to add (`trick`, `regularizer`), a loss to take, a key to set or take `factor` times.
+
+    more: the value is one to go up to, and no remedy where there is as much of it already.
+    """
 
     key: str
     value: Any
     why: str
     factor: float | None = None
+    more: bool = False
+
+
+RATES = "optimizer.lr"  # of both players
 
 
 def _lower_rates(why: str) -> Change:
-    return Change("optimizer.lr", None, why, 0.5)
+    return Change(RATES, None, why, 0.5)
 
 
 SPECTRAL = Change("trick", "spectral_norm", "bounds D's slope (arXiv 1802.05957)")
@@ -84,7 +92,7 @@ REMEDIES: Mapping[str, Sequence[Change]] = {
     "d_overfit": (
         AUGMENT,
         CONSISTENCY,
-        Change("model.d_dropout", 0.5, "a D that forgets half of what it sees knows less by heart"),
+        Change("model.d_dropout", 0.5, "a D that forgets half of what it sees knows less by heart", more=True),
         NOISE,
         R1,
     ),
@@ -114,7 +122,7 @@ REMEDIES: Mapping[str, Sequence[Change]] = {
         R1,
         Change("regularizer", "gp", "bounds D's slope where it is looked at (1704.00028)"),
         Change("regularizer.gp.weight", None, "the penalty is too weak to hold D's slope", 10.0),
-        Change("d_steps", 5, "more turns in which the penalty acts on D (1704.00028)"),
+        Change("d_steps", 5, "more turns in which the penalty acts on D (1704.00028)", more=True),
     ),
 }
 
@@ -173,8 +181,12 @@ class Pharmacy:
     def suggest(self, finding: Finding) -> list[Suggestion]:
         """The first few remedies that this run can take."""
         if finding.name == "undertrained":
-            steps = 2 * int(self.run.setting("steps") or self.run.step)
-            words = (f"resume={self.run.path}", f"steps={steps}")
+            key = "steps"
+            given: float = int(self.run.setting("steps") or self.run.step)
+            seconds = self.run.setting("max_seconds")
+            if isinstance(seconds, (int, float)) and self.run.step < given:
+                key, given = "max_seconds", seconds  # it is the clock that ended it
+            words = (f"resume={self.run.path}", f"{key}={_text(2 * given)}")
             why = "it had not stopped getting better"
             return [Suggestion(words, why, f"gantrick train {shlex.join(words)}")]
         if self.trouble:
@@ -231,12 +243,19 @@ class Pharmacy:
             value = float(f"{setting * change.factor:.3g}")
         if setting is None or setting == value or (key == "precision" and setting == "auto"):
             return None
-        words = self.words
-        if key == "optimizer.lr":  # of both players, unless one has a rate of its own
-            words = [
-                word for word in words if _key(word) not in ("optimizer.generator.lr", "optimizer.discriminator.lr")
-            ]
-        return _replaced(words, key, _text(value))
+        if change.more and isinstance(setting, (int, float)) and setting >= value:
+            return None
+        words = _replaced(self.words, key, _text(value))
+        return self._with_rates(words, change.factor or 1.0) if key == RATES else words
+
+    def _with_rates(self, words: list[str], factor: float) -> list[str]:
+        """The words with each player's own rate, where it has one, so that both are `factor` times what they were."""
+        there = self._composer.resolved(words)["optimizer"]
+        for player in ("generator", "discriminator"):
+            rate = self.run.setting("optimizer", player, "lr")
+            if isinstance(rate, (int, float)) and not math.isclose(there[player]["lr"], factor * rate, rel_tol=0.01):
+                words = _replaced(words, f"optimizer.{player}.lr", _text(float(f"{factor * rate:.3g}")))
+        return words
 
     # --- the run's own words ---
 

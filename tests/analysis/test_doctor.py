@@ -279,6 +279,15 @@ def _finding(name: str) -> Any:
     return Finding(name, name, "sure", ("so it is",))
 
 
+@pytest.mark.parametrize("part", ["spectral_norm", "weight_norm"])
+def test_norms_that_another_norm_divides_out_are_not_held_against_a_run(part: str, tmp_path: Path) -> None:
+    """What grows under a weight that is normalised afterwards has no say in the network."""
+    grown = lambda s, r: {"spectral_norm": {"d": {"body.downs.0": late(s, 3.0, 15.0)}}}  # noqa: E731
+    for words, found in (((f"trick=[{part}]",), False), ((), True)):
+        report = examine(written(tmp_path / str(found), words, figures=grown))
+        assert ("spectral_growth" in [f.name for f in report.findings]) is found
+
+
 def test_the_command_is_the_users_own_where_it_is_known(tmp_path: Path) -> None:
     words = ("loss=hinge", "trick=[ema]")
     own = written(tmp_path / "a", words, command="gantrick train loss=hinge 'trick=[ema]' runs_dir=x")
@@ -290,6 +299,44 @@ def test_the_command_is_the_users_own_where_it_is_known(tmp_path: Path) -> None:
             assert pharmacy.command == start or (start is None and "dataset=digits" in pharmacy.command)
             [first, *_] = pharmacy.suggest(_finding("d_too_certain"))
             assert first.overrides == ("trick=[ema,spectral_norm]",)
+
+
+@pytest.mark.parametrize(
+    ("words", "overrides"),
+    [
+        ((), {"optimizer.lr=0.00025"}),
+        (("optimizer=ttur",), {"optimizer.lr=0.00025", "optimizer.discriminator.lr=0.001"}),
+        (("optimizer.discriminator.lr=1e-6",), {"optimizer.lr=0.00025", "optimizer.discriminator.lr=5e-07"}),
+    ],
+)
+def test_lower_rates_are_lower_for_both_players(words: tuple[str, ...], overrides: set[str], tmp_path: Path) -> None:
+    run = read(written(tmp_path / "run", words))
+    with Pharmacy(run) as pharmacy:
+        [suggestion] = [s for s in pharmacy.suggest(_finding("past_best")) if "smaller" in s.why] or [
+            pharmacy._tried(change) for change in REMEDIES["past_best"] if change.factor
+        ]
+    assert suggestion is not None and set(suggestion.overrides) == overrides
+    new = compose(shlex.split(suggestion.command)[2:]).resolved["optimizer"]
+    for player in ("generator", "discriminator"):
+        assert new[player]["lr"] == pytest.approx(run.setting("optimizer", player, "lr") / 2)
+
+
+def test_what_there_is_enough_of_is_not_suggested(tmp_path: Path) -> None:
+    """Five turns of D to a run that has ten would be fewer."""
+    for turns, offered in ((1, True), (10, False)):
+        run = written(tmp_path / str(turns), ("loss=wgan_gp", f"d_steps={turns}", "trick=[spectral_norm]"))
+        with Pharmacy(read(run)) as pharmacy:
+            [change] = [change for change in REMEDIES["steep"] if change.key == "d_steps"]
+            assert (pharmacy._tried(change) is not None) is offered
+
+
+def test_a_run_that_the_clock_ended_is_given_more_time(tmp_path: Path) -> None:
+    by_clock = written(tmp_path / "a", ("max_seconds=30", "steps=5000"), reason="max_seconds=30 ended it")
+    by_steps = written(tmp_path / "b", ("max_seconds=30", "steps=1000"))
+    for run, word in ((by_clock, "max_seconds=60"), (by_steps, "steps=2000")):
+        with Pharmacy(read(run)) as pharmacy:
+            [suggestion] = pharmacy.suggest(_finding("undertrained"))
+            assert suggestion.overrides == (f"resume={run}", word)
 
 
 def test_what_is_refused_is_not_suggested(tmp_path: Path) -> None:
