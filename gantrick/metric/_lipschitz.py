@@ -33,7 +33,7 @@ ACTIVATIONS = {  # the largest slope
     "sin": 1.0,
     "cos": 1.0,
     "sigmoid": 0.25,
-    "logsigmoid": 1.0,
+    "log_sigmoid": 1.0,
     "gelu": 1.13,
     "silu": 1.1,
     "abs": 1.0,
@@ -46,7 +46,16 @@ SAME = {"contiguous", "clone", "detach", "to", "float", "double", "half", "bfloa
 SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "pixel_shuffle", "pixel_unshuffle"}
 CONSTANTS = {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like", "ones_like", "empty_like"}
 LEAVING = {"item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__", "__array__", "__setitem__"}
-IN_PLACE = {"relu_", "leaky_relu_"}  # of slopes up to 1, so that the bound holds for who has the tensor already
+IN_PLACE = {"relu_", "leaky_relu_"}
+INPLACE = {
+    "relu": 1,
+    "relu6": 1,
+    "silu": 1,
+    "leaky_relu": 2,
+    "elu": 2,
+    "dropout": 3,
+    "hardtanh": 3,
+}  # places of that word
 CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 
@@ -127,7 +136,8 @@ class Tracer:
     def follow(self, name: str, args: Any, kwargs: Any, out: Any) -> Any:
         if name in CONSTANTS:
             return out
-        if name.endswith("_") and not name.endswith("__") and name not in IN_PLACE:
+        writes = kwargs.get("out") is not None
+        if writes or (name.endswith("_") and not name.endswith("__") and name not in IN_PLACE):
             self._left.append(f"{self.place}: {name} writes into a tensor, which is not followed")
         if isinstance(out, (tuple, list)) and any(isinstance(x, Tensor) for x in out):
             return type(out)([self._one(name, args, kwargs, x) if isinstance(x, Tensor) else x for x in out])
@@ -143,7 +153,7 @@ class Tracer:
         try:
             if not out.is_floating_point():
                 raise Unbounded("chooses by comparing, which can jump")
-            if out.ndim == 0 or len(out) != len(inputs[0]):
+            if out.ndim == 0 or inputs[0].ndim == 0 or len(out) != len(inputs[0]):
                 raise Unbounded(f"{name} mixes the samples of a batch")
             try:
                 bound = rule(Call(self, name, args, kwargs, inputs, out))
@@ -151,6 +161,12 @@ class Tracer:
                 raise Unbounded(f"nothing is known of {name} with these arguments") from error
         except Unbounded as reason:
             return self._bounded(out, math.inf, earlier or [f"{self.place}: {reason}"])
+        place = INPLACE.get(name)
+        inplace = name in IN_PLACE or (
+            place is not None and (args[place] if len(args) > place else kwargs.get("inplace"))
+        )
+        if inplace and bound > inputs[0].bound:
+            self._left.append(f"{self.place}: {name} steepens a tensor in its place, for whoever has it already")
         return self._bounded(out, bound, () if math.isfinite(bound) else earlier)
 
     def found(self, out: Tensor) -> tuple[float, tuple[str, ...]]:
@@ -353,7 +369,10 @@ def _matmul(call: Call) -> float:
     const = b if isinstance(a, Bounded) else a
     if const.ndim > call.x.ndim or call.x.ndim < 2 or (call.x.ndim == 2 and not isinstance(a, Bounded)):
         raise Unbounded(f"{call.name} mixes the samples of a batch")
-    return call.times(matrix_norm(const))
+    copies = 1.0
+    if const.ndim > 2:  # one x times several matrices
+        copies = math.sqrt(math.prod(call.out.shape[:-2]) / math.prod(call.x.shape[:-2]))
+    return call.times(matrix_norm(const) * copies)
 
 
 def _outer(call: Call) -> float:
@@ -382,6 +401,8 @@ def _multiply(call: Call) -> float:
     if len(call.inputs) > 1:
         raise Unbounded("multiplies two things that both depend on the image")
     const = b if isinstance(a, Bounded) else a
+    if call.kwargs.get("rounding_mode") is not None:
+        raise Unbounded("rounds, which can jump")
     if call.name in ("div", "true_divide"):
         if not isinstance(a, Bounded):
             raise Unbounded("divides by something that depends on the image")
@@ -570,6 +591,7 @@ RULES: dict[str, Callable[[Call], float]] = {
     "mean": _sum,
     "amax": _largest,
     "amin": _largest,
+    "logsumexp": _largest,  # its gradient is a softmax, of entries that add up to 1
     "softmax": _softmax,
     "cat": _joined,
     "stack": _joined,

@@ -47,6 +47,7 @@ CONVOLUTIONS = [
     {"kernel": (3, 2), "stride": (2, 1), "padding": (0, 1)},
     {"kernel": (3, 3), "dilation": (2, 2), "padding": (2, 2)},
     {"kernel": (3, 3), "stride": (2, 2), "dilation": (2, 2)},
+    {"kernel": (5, 5), "stride": (2, 2), "dilation": (2, 2), "padding": (4, 4)},
     {"kernel": (1, 1)},
     {"kernel": (3, 3), "padding": (1, 1), "groups": 2},
     {"kernel": (4, 4), "stride": (2, 2), "padding": (1, 1), "transposed": True},
@@ -80,6 +81,9 @@ def test_the_bound_by_the_matrix_is_reached() -> None:
     assert matrix_norm(ones.flatten(1)) == pytest.approx(3)
     assert matrix_bound(ones) == pytest.approx(9)
     assert 8.9 < true < 9 / math.sqrt(0.99)
+    options = {"stride": (2, 2), "dilation": (2, 2)}  # every second entry lies in as many windows as without either
+    apart = operator_norm(ones, (1, 40, 40), padding=(2, 2), **options)
+    assert 8.7 < apart <= matrix_bound(ones, **options) == pytest.approx(9)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4,)])
@@ -90,6 +94,7 @@ def test_norms_of_matrices(shape: tuple[int, ...]) -> None:
 
 # --- the rules -------------------------------------------------------------------------------------------------------
 
+SEVERAL = torch.randn(1, 1, 24, 2).expand(1, 9, 24, 2).contiguous()  # nine times the same: the bound is reached
 W, C, T = torch.randn(5, 3), torch.randn(2, 3, 3, 3), torch.randn(3, 2, 4, 4)
 VAR, GAIN = torch.rand(3) + 0.1, torch.randn(3)
 LINEAR: dict[str, Callable[[Tensor], Tensor]] = {  # whose Jacobian is everywhere the same: the bound is its norm
@@ -99,7 +104,12 @@ LINEAR: dict[str, Callable[[Tensor], Tensor]] = {  # whose Jacobian is everywher
     "mean": lambda x: x.mean((2, 3)),
     "mean of one": lambda x: x.mean(1, keepdim=True),
     "average pool": lambda x: F.avg_pool2d(x, 2),
+    "several matrices": lambda x: x.flatten(2)[:, None] @ SEVERAL.to(x.dtype),
+    "by several matrices": lambda x: SEVERAL.mT.to(x.dtype) @ x.flatten(2).transpose(1, 2)[:, None],
+    "by a vector": lambda x: x.flatten(2) @ SEVERAL[0, 0, :, 0].to(x.dtype),
     "twice": lambda x: x + x,
+    "a sum into new places": lambda x: x.sum(1, keepdim=True) + torch.ones(3, 1, 1, dtype=x.dtype),
+    "all averaged": lambda x: F.adaptive_avg_pool2d(x, 1),
     "half": lambda x: x / 2 - 1,
     "from one": lambda x: 1 - x,
     "negative": lambda x: -x,
@@ -128,6 +138,8 @@ BENT: dict[str, Callable[[Tensor], Tensor]] = {
     "max pool that overlaps": lambda x: F.max_pool2d(x, 3, 1),
     "largest": lambda x: x.amax(1),
     "softmax": lambda x: torch.softmax(3 * x, 1),
+    "log of the sum of exponentials": lambda x: torch.logsumexp(3 * x, 1),
+    "log of a sigmoid": F.logsigmoid,
     "group norm": lambda x: F.group_norm(0.001 * x, 1, GAIN.to(x.dtype)),
     "layer norm": lambda x: F.layer_norm(x, x.shape[1:]),
     "strided": lambda x: F.conv2d(x, C.to(x.dtype), stride=2, padding=1),
@@ -165,6 +177,10 @@ UNBOUNDED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a number taken out": (lambda x: x / x.max().item(), "leaves the operations on tensors"),
     "written in place": (lambda x: x.clone().add_(x), "writes into a tensor"),
     "an entry written": (lambda x: _written(x), "leaves the operations on tensors"),
+    "written elsewhere": (lambda x: torch.mul(x, 50.0, out=torch.empty(2, 3, 4, 4)), "writes into a tensor"),
+    "rounded down": (lambda x: torch.div(x, 0.5, rounding_mode="floor"), "rounds"),
+    "steepened in place": (lambda x: _steepened(x), "steepens a tensor in its place"),
+    "a mean of all": (lambda x: x.mean() * x, "mixes the samples"),
     "something unknown": (lambda x: torch.erfinv(x), "nothing is known of erfinv"),
 }
 
@@ -172,6 +188,12 @@ UNBOUNDED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 def _written(x: Tensor) -> Tensor:
     y = x.clone()
     y[:, 0] = 5 * x[:, 1]
+    return y
+
+
+def _steepened(x: Tensor) -> Tensor:
+    y = x - 0.5
+    F.leaky_relu(y, 3.0, inplace=True)
     return y
 
 
@@ -228,6 +250,19 @@ def test_of_a_linear_discriminator_both_bounds_are_its_norm() -> None:
     taken = take({"lipschitz": Lipschitz(20)}, Judging(game.gan, Reals(game.gan.assembly.dataset), 0, 0))
     norm = np.linalg.norm(game.gan.discriminator.head.weight.detach().numpy())  # type: ignore[union-attr, arg-type]
     assert taken.figures == pytest.approx({"lipschitz/upper": norm, "lipschitz/lower": norm}, rel=1e-6)
+
+
+def test_where_the_steepest_slope_is_looked_for() -> None:
+    """At reals, at fakes, on lines between pairs of them, and at noise as wide as images are."""
+    game = Game(recipe()).rounds(1)
+    evaluation: Any = Judging(game.gan, Reals(game.gan.assembly.dataset), 0, 0)
+    with evaluation.networks() as networks:
+        kinds = {name: seen for name, (seen, _) in Lipschitz(50)._kinds(evaluation, networks)}
+    assert list(kinds) == ["real", "fake", "between", "noise"]
+    low, high = torch.minimum(kinds["real"], kinds["fake"]), torch.maximum(kinds["real"], kinds["fake"])
+    assert ((low - 1e-6 <= kinds["between"]) & (kinds["between"] <= high + 1e-6)).all()
+    noise = kinds["noise"]
+    assert -1 <= noise.min() < -0.99 and 0.99 < noise.max() <= 1 and abs(float(noise.mean())) < 0.05
 
 
 def test_a_cascading_head_is_linear_and_exact() -> None:
