@@ -180,7 +180,7 @@ class Classifier:
         with apart(device, stream(seed, "classifier")):
             self.gan = GAN(bring_together(self._recipe(recipe), dataset.data), device)
         self.gan.networks["generator"] = _AsGiven()  # type: ignore[assignment]
-        self.feed = Feed(samples, device, stream(seed, "classifier data"), dataset.flip)
+        self.feed = Feed(samples, device, stream(seed, "classifier data"), dataset.flip, shift=dataset.shift)
         self.meter, self.step = Meter(), 0
 
     def _recipe(self, recipe: Recipe) -> Recipe:

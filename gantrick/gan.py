@@ -17,7 +17,7 @@ from gantrick.feed import Reals
 from gantrick.input_gradient import differentiated_twice
 from gantrick.loss_scale import LossScale
 from gantrick.recipe import OptimizerChoice, Recipe, Settings
-from gantrick.stages import STAGES, Arrangement, Component, Law, lacking, refusals
+from gantrick.stages import STAGES, Arrangement, Component, Law, lacking, provided, refusals
 from gantrick.types import (
     Batch,
     ConfigError,
@@ -148,7 +148,7 @@ class Assembly:
 
     @property
     def tags(self) -> frozenset[str]:
-        return frozenset(self.facts).union(*(c.provides for c in self.stages.components.values()))
+        return frozenset(self.facts).union(*(provided(c) for c in self.stages.components.values()))
 
     @property
     def streams(self) -> dict[str, tuple[str, Stream]]:
@@ -204,11 +204,13 @@ def bring_together(recipe: Recipe, data: DataShape | None = None) -> Assembly:
     if d_norm == "batch":
         facts["d.batch_statistics"] = "model.d_norm=batch"
 
+    if getattr(model, "d_dropout", 0):
+        facts["d.random"] = "model.d_dropout"
     facts |= dict.fromkeys(model.provides, f"model.{recipe.model.name}")
 
     taken = {f"model.{recipe.model.name}": model.claims}
     faults = refusals(components, facts, _remedies, taken)
-    tags = frozenset(facts).union(*(component.provides for component in components.values()))
+    tags = frozenset(facts).union(*(provided(component) for component in components.values()))
     for key, metric in () if known else metrics.items():
         faults += unfit(f"metric.{key}", metric, dataset, tags)
     spec = None
@@ -597,11 +599,14 @@ def warnings(assembly: Assembly) -> list[str]:
             "never above 0; choose loss=hinge, which is EBGAN's with margin 1"
         )
     for component in assembly.stages.components.values():
+        missing = component.wants.keys() - tags if component.weight else ()
+        for want in (component.wants[tag] for tag in sorted(missing)):
+            found.append(f"{component.label}: {want.reason}; {want.remedy}")
         for name in sorted(component.ignores):
             value, default = getattr(recipe.settings, name), getattr(Settings, name)
             if value != default:
                 found.append(f"{name}: {value} has no say with {component.label}; leave one of them out")
-    bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in c.provides]
+    bounds = [c.label for c in assembly.stages.components.values() if "d.lipschitz" in provided(c)]
     if len(bounds) > 1:
         found.append(f"{' and '.join(bounds)}: each bounds D's gradient; one of them is redundant")
     if recipe.missing:

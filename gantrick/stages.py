@@ -108,7 +108,7 @@ TAGS: Mapping[str, str] = {
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",
     "d.compares": "D tells each sample's distance from the others in the batch",
     "d.packs": "D judges packs of several samples",
-    "d.dropout": "D has dropout",
+    "d.random": "D draws at random in each forward, as dropout does",
     "d.energy": "D's score is minus the error of an autoencoder",
     "d.spectral_norm": "D's weights are divided by their spectral norm",
     "d.weight_norm": "the rows of D's weights have a length of their own",
@@ -165,6 +165,9 @@ class Component(nn.Module):
     provides: frozenset[str] = frozenset()
     forbids: Mapping[str, Forbidden] = {}
     avoids: frozenset[str] = frozenset()
+    wants: Mapping[
+        str, Forbidden
+    ] = {}  # tags without which it can do nothing: a warning, with the reason and the remedy
     weight: float = 1.0  # of its penalty term
     ignores: frozenset[str] = frozenset()  # settings of a run that have no say where it acts
     batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it
@@ -185,6 +188,12 @@ def verbs(cls: type[Component]) -> dict[str, Callable[..., Any]]:
         if issubclass(base, Component) and base is not Component:
             found |= {k: v for k, v in vars(base).items() if inspect.isfunction(v) and not k.startswith("_")}
     return found
+
+
+def provided(component: Component) -> frozenset[str]:
+    """The tags that a component brings; a penalty of weight 0 brings none."""
+    penalty_alone = verbs(type(component)).keys() <= {"d_penalty", "g_penalty"}
+    return frozenset() if penalty_alone and component.weight == 0 else component.provides
 
 
 def check_class(cls: type[Component], label: str) -> None:
@@ -315,7 +324,7 @@ def refusals(
 
     present: dict[str, list[str]] = {tag: [source] for tag, source in facts.items()}
     for component in components.values():
-        for tag in component.provides:
+        for tag in provided(component):
             present.setdefault(tag, []).append(component.label)
     for component in components.values():
         label = component.label

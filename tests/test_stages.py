@@ -119,10 +119,10 @@ def test_needs_and_forbids_say_who_why_and_what_to_do() -> None:
         needs = frozenset({"labels"})
 
     class Forbids(Component):
-        forbids = {"d.dropout": Forbidden("it cannot be", "do without")}
+        forbids = {"d.random": Forbidden("it cannot be", "do without")}
 
     class Brings(Component):
-        provides = frozenset({"d.dropout"})
+        provides = frozenset({"d.random"})
 
     faults = refusals(labelled(loss=Loss(), n=Needs(), f=Forbids(), b=Brings()), {}, lambda tag: ["dataset=mnist"])
     assert faults == [
@@ -160,7 +160,7 @@ def test_lazy_penalties_are_scaled_by_their_interval() -> None:
     lazy = Penalty()
     lazy.weight, lazy.interval = 3.0, 4
     arrangement = Arrangement(labelled(p=lazy))
-    assert [f for step in range(8) for _, f, _ in arrangement.penalties("d_penalty", step)] == [
+    assert [f for step in range(8) for _, f, _ in arrangement.penalties("discriminator", step)] == [
         12.0,
         0,
         0,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantrick.layers.heads import Direction
+from gantrick.layers.heads import Direction, full
 
 
 class CascadingHead(nn.Module):
@@ -17,7 +17,7 @@ class CascadingHead(nn.Module):
     Features (B, F) -> scores (B, K): each score judges what is left of the features once the directions of the earlier
     ones are taken out. The bias belongs to the score only, never to the rejection. Each w_i is a layer of its own, so
     that spectral normalisation acts on each. Where a direction depends on the label, w_i(y), the rejection is along
-    w_i(y) too: the conditional form, which the article leaves open. Float32 throughout.
+    w_i(y) too: the conditional form, which the article leaves open. At least float32 throughout.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CascadingHead(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        rest, scores = features.float(), []
+        rest, scores = full(features), []
         last = len(self.directions) - 1
         for i, direction in enumerate(self.directions):
             assert isinstance(direction, Direction)

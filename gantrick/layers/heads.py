@@ -17,6 +17,11 @@ from gantrick import parallel
 Pool = Literal["flatten", "sum", "mean"]
 
 
+def full(x: Tensor) -> Tensor:
+    """x at least in float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class GlobalPool(nn.Module):
     """The sum or the mean over all positions, at least in float32: `(B, C, h, w)` -> `(B, C)`."""
 
@@ -40,9 +45,8 @@ class Direction(nn.Linear):
         super().__init__(features, 1, bias)
 
     def vector(self, labels: Tensor | None) -> Tensor:
-        """w, (F,), or of each sample's own label, (B, F); float32."""
-        w: Tensor = self.weight[0].float()
-        return w
+        """w, (F,), or of each sample's own label, (B, F); at least in float32."""
+        return full(self.weight[0])
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         return super().forward(features)
@@ -58,8 +62,7 @@ class ProjectedDirection(Direction):
 
     def vector(self, labels: Tensor | None) -> Tensor:
         assert labels is not None
-        embedded: Tensor = self.embedding(labels)
-        return super().vector(labels) + embedded.float()
+        return super().vector(labels) + full(self.embedding(labels))
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         projected: Tensor = (features * self.embedding(labels)).sum(1, keepdim=True)

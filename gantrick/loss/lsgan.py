@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from gantrick.stages import Component
-from gantrick.types import Judged, Paper, Scored, Targets
+from gantrick.types import ConfigError, Judged, Paper, Scored, Targets
 
 
 class Lsgan(Component):
     """D: ½ E(r − b)² + ½ E(f − a)²; G: ½ E(f − c)², on raw scores.
 
     (a, b, c) = (0, 1, 1) as in the paper's experiments, or (−1, 1, 0), which makes it Pearson's χ². A target
-    probability t stands for a + (b − a)·t in D's turn, a + (c − a)·t in G's. Scores (B, K).
+    probability t stands for a + (b − a)·t in D's turn, a + (c − a)·t in G's. Scores (B, K). Raises ConfigError unless
+    b > a: high means real.
     Source: Mao et al., arXiv 1611.04076.
     """
 
@@ -24,6 +25,10 @@ class Lsgan(Component):
 
     def __init__(self, a: float = 0.0, b: float = 1.0, c: float = 1.0):
         super().__init__()
+        if b <= a:
+            raise ConfigError(
+                f"b: reals aim at {b:g} and fakes at a={a:g}, but a high score means real here; give b above a"
+            )
         self.a, self.b, self.c = a, b, c
         self.boundary = (a + b) / 2
 

@@ -32,7 +32,6 @@ class ConvSmall(Model):
     """
 
     paper: ClassVar[Paper] = papers.IMPROVED
-    provides: ClassVar[frozenset[str]] = frozenset({"d.dropout"})
     auto_norms: ClassVar[tuple[str, str, str]] = ("batch", "none", "none")
 
     z_size: Count = 50

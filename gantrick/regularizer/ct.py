@@ -65,7 +65,13 @@ class Ct(Component):
         if compare == "classes":
             self.needs = frozenset({"d.classes"})
         if perturb == "dropout":
-            self.provides = frozenset({"d.dropout"})
+            self.provides = frozenset({"d.random"} if dropout else ())
+            self.wants = {
+                "d.random": Forbidden(
+                    "nothing in D is drawn anew in each pass, so that its two passes agree and the term is 0",
+                    "set regularizer.ct.dropout=auto, or add trick=layer_noise",
+                )
+            }
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         if self.perturb == "noise":

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from gantrick.input_gradient import COUPLING_FORBIDDEN, between, squared_gradient_norm
 from gantrick.stages import Component
-from gantrick.types import Count, NonNegative, Paper, PenaltyInputs, Positive
+from gantrick.types import Bound, Count, NonNegative, Paper, PenaltyInputs
 
 
 class WganDiv(Component):
     """k E‖∇_x̂ D(x̂)‖₂^p, x̂ = x + α (G(z) − x), α ~ U[0, 1] per sample: the term of the Wasserstein divergence.
 
-    k is `weight`, p is `power`. x and G(z) are the images as D saw them, (B, C, H, W) or (B, D); D is the weighted sum
-    over its scores. It takes the place of a Lipschitz constraint. Source: Wu et al., arXiv 1712.01026; k = 2, p = 6 and
-    the line between pairs as the place of x̂ are recalled, not checked against it.
+    k is `weight`, p is `power`, at least 2: below it the slope at a gradient of 0 has no end. x and G(z) are the images
+    as D saw them, (B, C, H, W) or (B, D); D is the weighted sum over its scores. It takes the place of a Lipschitz
+    constraint. Source: Wu et al., arXiv 1712.01026; k = 2, p = 6 and the line between pairs as the place of x̂ are
+    recalled, not checked against it.
     """
 
     paper = Paper(
@@ -29,7 +32,7 @@ class WganDiv(Component):
     neutral = {"weight": 0.0}
     exercise = {"power": 2.0}
 
-    def __init__(self, weight: NonNegative = 2.0, power: Positive = 6.0, interval: Count = 1):
+    def __init__(self, weight: NonNegative = 2.0, power: Annotated[float, Bound(ge=2)] = 6.0, interval: Count = 1):
         super().__init__()
         self.weight, self.power, self.interval = weight, power, interval
 

@@ -24,6 +24,7 @@ class LayerNoise(Component):
     def __init__(self, sigma: NonNegative = 0.3, input_sigma: NonNegative = 0.0):
         super().__init__()
         self.sigma, self.input_sigma = sigma, input_sigma
+        self.provides = frozenset({"d.random"} if sigma or input_sigma else ())
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         def noisy(suggested: float) -> nn.Module:

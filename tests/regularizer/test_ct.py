@@ -12,6 +12,7 @@ from playing import Game, recipe
 from torch import Tensor, nn
 
 import gantrick
+from gantrick.gan import warnings
 from gantrick.regularizer.ct import Ct
 from gantrick.types import CLASSES, Batch, ConfigError, DiscriminatorOutput, Judged
 
@@ -67,9 +68,15 @@ def test_both_passes_are_pulled() -> None:
     assert a.tolist() == [[2.0], [0.0]] and b.tolist() == [[-2.0], [0.0]]
 
 
-def test_without_dropout_it_is_nothing() -> None:
+def test_without_dropout_it_is_nothing_and_that_is_told() -> None:
     """p = 0: both passes agree, so max(0, −M′) = 0."""
     game = Game(recipe("wgan", {"ct": {"dropout": 0.0}}))
+    [told] = [text for text in warnings(game.gan.assembly) if "regularizer.ct" in text]
+    assert "the term is 0; set regularizer.ct.dropout=auto" in told
+    others: list[dict] = [{"trick": {"layer_noise": {}}}, {"model": {"d_dropout": 0.3}}]
+    for other in others:
+        there = Game(recipe("wgan", {"ct": {"dropout": 0.0}}, **other)).gan.assembly
+        assert not any("regularizer.ct" in text for text in warnings(there))
     assert [layer.p for layer in dropouts(game.gan.discriminator).values()] == [0.0, 0.0]
     record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert record.terms["penalty/ct"].item() == pytest.approx(0.0, abs=1e-12)
@@ -79,14 +86,14 @@ def test_interval_and_strength() -> None:
     """λ₂ and the interval multiply the term, whose margin is M′/λ₂; between, it counts 0; λ₂ = 0 asks for no pass."""
     game = Game(recipe("wgan", {"ct": {"weight": 5.0, "interval": 3}}))
     stages = game.gan.stages
-    assert [[f for _, f, _ in stages.penalties("d_penalty", step)] for step in range(4)] == [
+    assert [[f for _, f, _ in stages.penalties("discriminator", step)] for step in range(4)] == [
         [15.0],
         [0.0],
         [0.0],
         [15.0],
     ]
     off = Game(recipe("wgan", {"ct": {"weight": 0.0}})).gan.stages
-    assert list(off.penalties("d_penalty", 0)) == []
+    assert list(off.penalties("discriminator", 0)) == []
 
 
 @pytest.mark.parametrize(

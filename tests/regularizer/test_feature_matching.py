@@ -9,6 +9,8 @@ import pytest
 import torch
 from playing import Game, recipe
 
+from gantrick.types import ConfigError
+
 MODEL = {"d_norm": "none", "init": "default"}
 
 
@@ -40,10 +42,24 @@ def test_alone(distance: str, scores: int) -> None:
     game = Game(recipe("hinge", {"feature_matching": options}, tricks, model=MODEL))
     game.gan.stages.all("schedule", 3)
     record = game.play.evaluate("generator", *game.play.draw("generator"))
-    assert list(record.terms) == ["loss/g_features"]
-    assert record.terms["loss/g_features"].item() == pytest.approx(3 * by_hand(record, distance), rel=1e-4)
+    assert list(record.terms) == ["penalty/feature_matching"]
+    assert record.terms["penalty/feature_matching"].item() == pytest.approx(3 * by_hand(record, distance), rel=1e-4)
     d = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
     assert set(d.terms) == {"loss/d_real", "loss/d_fake"}
+
+
+def test_alone_beside_scores_whose_weights_do_not_add_up_to_one() -> None:
+    """multi_hinge's two margins count one each; the term is once what it is, and the rows have it."""
+    game = Game(recipe("multi_hinge", {"feature_matching": {"weight": 3.0, "alone": True}}, model=MODEL))
+    assert game.gan.discriminator.score_weights.sum() == 2
+    record = game.play.evaluate("generator", *game.play.draw("generator"))
+    assert record.diagnostics["loss/g"].item() == pytest.approx(3 * by_hand(record, "l1"), rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"weight": 0.0}, {"interval": 4}])
+def test_alone_it_must_say_something_at_every_step(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"leaves G nothing to learn where alone has replaced its loss"):
+        recipe("hinge", {"feature_matching": {"alone": True, **options}})
 
 
 def test_reals_are_not_those_of_d() -> None:

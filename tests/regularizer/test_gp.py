@@ -38,7 +38,7 @@ def test_linear(shape: tuple[int, ...], options: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
     a = rng.normal(size=int(np.prod(shape)))
     inputs, _ = penalty_inputs(lambda x: x.flatten(1) @ torch.tensor(a)[:, None] + 0.3, *pair(shape))
-    ((_, factor, call),) = Arrangement({"gp": Gp(weight=7.0, **options)}).penalties("d_penalty", 0)
+    ((_, factor, call),) = Arrangement({"gp": Gp(weight=7.0, **options)}).penalties("discriminator", 0)
     wanted = 7 * expected(np.array([np.linalg.norm(a)]), options.get("target", 1.0), options.get("sides", "two"))
     assert factor * call(inputs).item() == pytest.approx(wanted, rel=1e-5)
 
@@ -117,10 +117,10 @@ def test_no_gradient_into_the_samples() -> None:
 def test_lazy() -> None:
     """Every fourth step and four times as strong: the mean over steps is the weight; weight 0 never asks the critic."""
     arrangement = Arrangement({"regularizer.gp": Gp(weight=3.0, interval=4)})
-    factors = [[factor for _, factor, _ in arrangement.penalties("d_penalty", step)] for step in range(8)]
+    factors = [[factor for _, factor, _ in arrangement.penalties("discriminator", step)] for step in range(8)]
     assert factors == [[12.0], [0.0], [0.0], [0.0], [12.0], [0.0], [0.0], [0.0]]
-    assert list(Arrangement({"regularizer.gp": Gp(weight=0.0)}).penalties("d_penalty", 0)) == []
-    assert list(arrangement.penalties("g_penalty", 0)) == []
+    assert list(Arrangement({"regularizer.gp": Gp(weight=0.0)}).penalties("discriminator", 0)) == []
+    assert list(arrangement.penalties("generator", 0)) == []
 
 
 def test_in_a_game_of_cascading_scores() -> None:

@@ -48,7 +48,7 @@ def test_linear(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(1)
     a = rng.normal(size=int(np.prod(shape)))
     inputs, calls = of_reals(lambda x: x.flatten(1) @ torch.tensor(a)[:, None] + 0.3, images(shape))
-    ((_, factor, call),) = Arrangement({"r1": R1(weight=7.0)}).penalties("d_penalty", 0)
+    ((_, factor, call),) = Arrangement({"r1": R1(weight=7.0)}).penalties("discriminator", 0)
     assert factor * call(inputs).item() == pytest.approx(3.5 * (a @ a), rel=1e-5)
     assert calls.raw == [True]
 
@@ -98,9 +98,9 @@ def test_no_gradient_into_the_samples() -> None:
 def test_lazy() -> None:
     """Every sixteenth step and sixteen times as strong."""
     arrangement = Arrangement({"regularizer.r1": R1(weight=0.5, interval=16)})
-    factors = {step: [f for _, f, _ in arrangement.penalties("d_penalty", step)] for step in range(33)}
+    factors = {step: [f for _, f, _ in arrangement.penalties("discriminator", step)] for step in range(33)}
     assert {step: f for step, f in factors.items() if any(f)} == {0: [8.0], 16: [8.0], 32: [8.0]}
-    assert not any(list(arrangement.penalties("g_penalty", step)) for step in range(33))
+    assert not any(list(arrangement.penalties("generator", step)) for step in range(33))
 
 
 def test_through_the_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
