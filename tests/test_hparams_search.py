@@ -49,12 +49,18 @@ def test_a_search_is_a_hundred_runs_in_its_ranges(name: str) -> None:
         assert made.settings.d_steps in (1, 5) and made.settings.batch_size == 64
         rates.add(adam.options["lr"])
         options = {part.key: part.options for part in (*made.regularizers, made.loss)}
-        own = {"gp": "weight", "dragan": "weight", "weight_clip": "bound", "loss": "diversity"}
-        low, high = {"gp": (0.1, 100), "dragan": (0.1, 100), "weight_clip": (1e-3, 1), "loss": (0.6, 0.9)}.get(
-            next((k for k in own if own[k] in options.get(k, {})), ""), (0, 1)
-        )
-        drawn = [options[k][own[k]] for k in own if own[k] in options.get(k, {})]
-        assert all(low <= value <= high for value in drawn) and len(drawn) == (name != "large_scale")
+        assert made.optimizers.schedule == "constant"
+        own = {
+            "gp": {"weight": (0.1, 100)},
+            "dragan": {"weight": (0.1, 100)},
+            "weight_clip": {"bound": (1e-3, 1)},
+            "loss": {"diversity": (0, 1), "k_rate": (1e-4, 1e-2)},
+        }  # params.py of google/compare_gan, its wide ranges
+        drawn = [options[k][s] for k, ranges in own.items() for s in ranges if s in options.get(k, {})]
+        for key, ranges in own.items():
+            for setting, (low, high) in ranges.items():
+                assert low <= options.get(key, {}).get(setting, low) <= high
+        assert len(drawn) == {"large_scale": 0, "large_scale_began": 2}.get(name, 1)
         settings.add(tuple(drawn))
         assert made.model.options["d_norm"] == "auto" or name not in ("large_scale_gp", "large_scale_dragan")
     assert len(rates) == 5 and len(settings) == (1 if name == "large_scale" else 5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from gantrick.layers.heads import count_features
 from gantrick.layers.initialisation import Init
 from gantrick.layers.normalization import NoNorm, needs_bias
 from gantrick.layers.plan import first_size, first_spec, with_dropout_rate
-from gantrick.types import ConfigError, Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
+from gantrick.types import Bound, ConfigError, Count, DataShape, Model, NetworkSpec, Norm, Paper, Rate
 
 
 @dataclass
@@ -24,7 +24,8 @@ class MLP(Model):
     """G: h ↦ relu(norm(W h)) for each hidden layer, then W h; D: h ↦ dropout(leaky_relu(norm(W h), 0.2))   (1406.2661).
 
     A width is that of all hidden layers, or a list of the widths of each, which is then the depth. d_slope is that of
-    D's leaky relu, 0 a plain one.
+    D's leaky relu, 0 a plain one. d_activation=maxout: a unit is the largest of d_pieces linear functions, which the
+    norm is of (Goodfellow et al., arXiv 1302.4389).
     Raises ConfigError where instance normalisation is asked for: a hidden unit has no positions to normalise over; and
     where a list of widths does not have as many entries as the depth says.
     """
@@ -41,8 +42,10 @@ class MLP(Model):
     g_norm: Norm = "auto"
     d_norm: Norm = "auto"
     init: Init = "default"
-    g_activation: Literal["relu", "softplus"] = "relu"
+    g_activation: Literal["relu", "softplus", "tanh"] = "relu"
+    d_activation: Literal["leaky_relu", "tanh", "maxout"] = "leaky_relu"
     d_slope: Rate = 0.2
+    d_pieces: Annotated[int, Bound(ge=2)] = 5
     output: Literal["auto", "tanh", "none"] = "auto"
     d_dropout: Rate = 0.0
     d_dropout_rate: Rate | None = None
@@ -84,10 +87,17 @@ class MLP(Model):
 
     def discriminator(self, spec: NetworkSpec) -> nn.Module:
         spec = with_dropout_rate(spec, self.d_dropout_rate)
-        return Discriminator(spec, _widths(self.d_width, self.d_depth), self.d_slope)
+        activation: Activation = {
+            "leaky_relu": lambda h: F.leaky_relu(h, self.d_slope),
+            "tanh": torch.tanh,
+            "maxout": lambda h: h.unflatten(1, (-1, self.d_pieces)).amax(2),
+        }[self.d_activation]
+        pieces = self.d_pieces if self.d_activation == "maxout" else 1
+        return Discriminator(spec, _widths(self.d_width, self.d_depth), activation, pieces)
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "softplus": F.softplus}
+Activation = Callable[[Tensor], Tensor]
+ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "softplus": F.softplus, "tanh": torch.tanh}
 
 
 def _widths(width: int | list[int] | None, depth: int | None) -> list[int]:
@@ -97,7 +107,7 @@ def _widths(width: int | list[int] | None, depth: int | None) -> list[int]:
 class Generator(nn.Module):
     """(B, Z) -> (B, *shape)."""
 
-    def __init__(self, spec: NetworkSpec, widths: Sequence[int], tanh: bool, activation: Callable[[Tensor], Tensor]):
+    def __init__(self, spec: NetworkSpec, widths: Sequence[int], tanh: bool, activation: Activation):
         super().__init__()
         self.blocks, self.shape, self.tanh, self.activation = len(widths), spec.data.shape, tanh, activation
         self.norms = nn.ModuleList(spec.g_norm(width) for width in widths)
@@ -116,17 +126,18 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, *shape) -> (B, F). As in DCGAN the first layer has no norm."""
+    """(B, *shape) -> (B, F). As in DCGAN the first layer has no norm. pieces: linear functions a unit is made of."""
 
-    def __init__(self, spec: NetworkSpec, widths: Sequence[int], slope: float):
+    def __init__(self, spec: NetworkSpec, widths: Sequence[int], activation: Activation, pieces: int = 1):
         super().__init__()
         channels, *size = spec.data.shape
-        self.slope = slope
+        self.activation = activation
         inputs = (spec.d_channels or channels) * prod(size)
-        self.norms = nn.ModuleList(spec.d_norm(width) if i else NoNorm(width) for i, width in enumerate(widths))
+        outputs = [pieces * width for width in widths]
+        self.norms = nn.ModuleList(spec.d_norm(count) if i else NoNorm(count) for i, count in enumerate(outputs))
         self.hidden = nn.ModuleList(
-            nn.Linear(before, width, bias=needs_bias(norm))
-            for before, width, norm in zip([inputs, *widths[:-1]], widths, self.norms, strict=True)
+            nn.Linear(before, count, bias=needs_bias(norm))
+            for before, count, norm in zip([inputs, *widths[:-1]], outputs, self.norms, strict=True)
         )
         self.dropouts = nn.ModuleList(spec.d_dropout(0.5) for _ in widths)
         self.tail = spec.tail()
@@ -135,6 +146,6 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         h = images.flatten(1)
         for layer, norm, dropout in zip(self.hidden, self.norms, self.dropouts, strict=True):
-            h = dropout(F.leaky_relu(norm(layer(h)), self.slope))
+            h = dropout(self.activation(norm(layer(h))))
         features: Tensor = self.tail(h)
         return features

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gantrick.config import compose
+from gantrick.gan import bring_together
 from gantrick.layers.normalization import BatchNorm, NoNorm
 from gantrick.model.mlp import MLP
 from gantrick.types import ConfigError, DataShape
@@ -146,6 +148,40 @@ def test_widths_of_each_layer_and_other_activations() -> None:
         h = (h @ layer.weight.T + layer.bias).clamp_min(0)
     torch.testing.assert_close(discriminator(points), h)
     assert [layer.out_features for layer in discriminator.hidden] == [6, 2, 3]
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_maxout_and_tanh(norm: str) -> None:
+    """A unit is the largest of its linear functions, unit by unit; no norm in the first layer."""
+    model = MLP(g_activation="tanh", d_activation="maxout", d_pieces=3, g_width=4, d_width=5, g_depth=1, d_depth=2)
+    spec = model.spec(POINTS, "none", norm)
+    generator, discriminator = model.generator(spec), model.discriminator(spec)
+    w1, b1, w2, b2 = (p.detach() for p in generator.parameters())
+    z = torch.randn(6, 2)
+    points = torch.tanh(z @ w1.T + b1) @ w2.T + b2
+    torch.testing.assert_close(generator(z, [None]), points)
+    first, second = discriminator.hidden
+    assert [layer.out_features for layer in (first, second)] == [15, 15] and discriminator.features == 5
+    h = points @ first.weight.T + first.bias
+    h = torch.stack([h[:, 3 * unit : 3 * unit + 3].max(1).values for unit in range(5)], 1)
+    h = h @ second.weight.T + (0 if second.bias is None else second.bias)
+    if norm == "batch":
+        h = (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt()
+    h = torch.stack([h[:, 3 * unit : 3 * unit + 3].max(1).values for unit in range(5)], 1)
+    torch.testing.assert_close(discriminator(points), h, rtol=1e-4, atol=1e-5)
+
+
+def test_the_networks_of_two_toys() -> None:
+    """PacGAN's: G 2-400-400-400-400-2 with batch norms, D of pairs with 5 pieces; unrolled GAN's: two layers of tanh."""
+    for name, sizes in (
+        ("pacgan_grid", ([(400, 2), (400, 400), (400, 400), (400, 400)], [(1000, 4), (1000, 200), (1000, 200)])),
+        ("unrolled_ring", ([(128, 256), (128, 128)], [(128, 2), (128, 128)])),
+    ):
+        networks = bring_together(compose([f"experiment={name}"]))
+        g = networks.model.generator(networks.spec)
+        d = networks.model.discriminator(networks.spec)
+        assert [tuple(layer.weight.shape) for layer in g.hidden] == sizes[0]
+        assert [tuple(layer.weight.shape) for layer in d.hidden] == sizes[1]
 
 
 def test_widths_that_do_not_fit() -> None:
