@@ -6,10 +6,12 @@ What is timed are the trainer's own steps, on data made up in the right shape.
 from __future__ import annotations
 
 import gc
+import math
 import shutil
 import statistics
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +37,8 @@ from gantrick.trainer import Trainer
 from gantrick.types import Dataset, DataShape, Player, Samples
 
 SAMPLES = 4096
+CYCLE = 64
+SETTLED = 1008  # the step that a run stands at: past warm-ups, where every penalty of an interval up to 8 is due
 
 
 class MadeUp(Dataset):
@@ -88,6 +92,38 @@ class Running:
         self.trainer = Trainer(recipe, Path(folder) / "run", console=Console(quiet=True))
         self.trainer.folder.open(recipe.resolved, "", {})
         self.trainer._build()
+        self.trainer.step = self.trainer.play.step = SETTLED
+
+    @property
+    def rule(self) -> str | None:
+        """The component whose update rule the step is, where it is not the default."""
+        speaking = self.trainer.gan.stages["update_rule"]
+        return speaking[0].label if speaking else None
+
+    @property
+    def intervals(self) -> list[int]:
+        """Of the penalties that count."""
+        stages = self.trainer.gan.stages
+        return [c.interval for player in PLAYERS for c in stages[f"{player[0]}_penalty"] if c.weight]
+
+    @property
+    def cycle(self) -> int:
+        """After so many steps lazy penalties are due as before; at most `CYCLE`, which is many enough for a mean."""
+        return min(math.lcm(*self.intervals), CYCLE)
+
+    def each_kind(self, call: Callable[[], float]) -> float:
+        """The mean of a call over a cycle's steps; of those at which the same is due it is made at one."""
+        play, kinds = self.trainer.play, Counter[tuple[bool, ...]]()
+        at: dict[tuple[bool, ...], int] = {}
+        for step in range(self.cycle):
+            due = tuple(step % interval == 0 for interval in self.intervals)
+            kinds[due] += 1
+            at.setdefault(due, step)
+        total = 0.0
+        for due, count in kinds.items():
+            play.step = at[due]
+            total += count * call()
+        return total / self.cycle
 
     def advance(self, count: int = 1) -> float:
         """Seconds a step, of `count` steps."""
@@ -140,12 +176,16 @@ EFFORT = 2.0  # seconds that a figure is measured for; three times at least unle
 
 @dataclass(frozen=True)
 class Row:
-    """One way of computing: seconds of a turn of D and of G and of a step, and bytes at the most."""
+    """One way of computing: seconds of a turn of D and of G and of a step, real images a second, bytes at the most.
+
+    Where a component's update rule makes the step, turns are not what it is made of: None.
+    """
 
     name: str
-    d: float
-    g: float
+    d: float | None
+    g: float | None
     step: float
+    images: float
     memory: int
 
 
@@ -242,37 +282,34 @@ class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.most = max(self.most, self.alive)
 
 
-def flops(running: Running) -> dict[Player, int]:
+def flops(running: Running) -> dict[Player, float]:
     """Floating-point operations of a turn's products and convolutions, forward and backward, counted by torch."""
-    found: dict[Player, int] = {}
-    trainer = running.trainer
-    for player in PLAYERS:
+    play = running.trainer.play
+
+    def counted(player: Player) -> int:
         with _Operations() as counter:  # type: ignore[no-untyped-call]
-            for _ in range(trainer.play.accumulate):
-                trainer.play.evaluate(player, *trainer.play.draw(player))
-        found[player] = counter.total
-    return found
+            for _ in range(play.accumulate):
+                play.evaluate(player, *play.draw(player))
+        return counter.total
+
+    return {player: running.each_kind(lambda player=player: counted(player)) for player in PLAYERS}  # type: ignore[misc]
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a whole step takes, by the run's own update rule: operations, and bytes of tensors at the most.
-
-    The bytes are the run's state (weights, optimizers, the buffers of components) and what the step makes beside it.
-    """
-
-    operations: int
-    memory: int
-
-
-def work(running: Running) -> Work:
-    """Counted on two steps that the run takes, the same on any machine."""
-    gc.collect()
+def operations(running: Running) -> float:
+    """Those of a step by the run's own update rule, the mean of a cycle that it takes."""
     with _Operations() as counter:  # type: ignore[no-untyped-call]
-        running.advance()
-    with _Memory(running.trainer.gan.state_dict()) as memory:  # type: ignore[no-untyped-call]
-        running.advance()
-    return Work(int(counter.total), memory.most)
+        running.advance(running.cycle)
+    return float(counter.total / running.cycle)
+
+
+def memory(running: Running) -> int:
+    """Bytes of tensors at the most in a cycle that the run takes: its state (weights, optimizers, the buffers of
+    components) and what a step makes beside it. The same on any machine.
+    """
+    gc.collect()
+    with _Memory(running.trainer.gan.state_dict()) as counter:  # type: ignore[no-untyped-call]
+        running.advance(running.cycle)
+    return int(counter.most)
 
 
 def measure(recipe: Recipe, name: str, **settings: Any) -> tuple[Row, Running]:
@@ -281,17 +318,27 @@ def measure(recipe: Recipe, name: str, **settings: Any) -> tuple[Row, Running]:
     gc.collect()
     machine.reset_peak_memory(device)
     running = Running(made_up(recipe, **settings))
-    play = running.trainer.play
-    d = typical(lambda: play.turn("discriminator"), device)
-    g = typical(lambda: play.turn("generator"), device)
-    step = typical(running.advance, device, warm=True)
-    return Row(name, d, g, step, machine.peak_memory(device)), running
+    trainer, cycle = running.trainer, running.cycle
+    turns = {}
+    for player in () if running.rule else PLAYERS:
+        turns[player] = running.each_kind(
+            lambda player=player: typical(lambda: trainer.play.turn(player), device)  # type: ignore[misc]
+        )
+    images = trainer.images
+    running.advance(cycle)
+    images = trainer.images - images
+    step = typical(lambda: running.advance(cycle), device, warm=True) / cycle
+    d, g = (turns.get(player) for player in PLAYERS)
+    return Row(name, d, g, step, images / cycle / step, machine.peak_memory(device)), running
 
 
 def shares(recipe: Recipe, running: Running, row: Row) -> dict[str, float]:
     """Seconds of a step by what they go to. Evaluation is spread over the steps between two."""
     trainer, s = running.trainer, running.trainer.recipe.settings
     play, device = trainer.play, trainer.device
+    judging = {"evaluation": evaluation(recipe, running) / s.eval_every if s.eval_every else 0.0}
+    if row.d is None or row.g is None:
+        return {f"the step, by {running.rule}": row.step} | judging
     moves = {"discriminator": s.d_steps * s.accumulate, "generator": s.g_steps * s.accumulate}
     data = {player: typical(lambda player=player: play.draw(player), device) for player in PLAYERS}  # type: ignore[misc]
     penalties = {}
@@ -299,7 +346,7 @@ def shares(recipe: Recipe, running: Running, row: Row) -> dict[str, float]:
         drawn = play.draw(player)
 
         def judged(player: Player = player, drawn: Any = drawn) -> float:
-            return typical(lambda: play.evaluate(player, *drawn), device)
+            return running.each_kind(lambda: typical(lambda: play.evaluate(player, *drawn), device))
 
         penalties[player] = 0.0
         if any(component.weight for component in play.stages[f"{player[0]}_penalty"]):
@@ -312,8 +359,7 @@ def shares(recipe: Recipe, running: Running, row: Row) -> dict[str, float]:
     found |= {p: max(0.0, turns[p] - moves[p] * (data[p] + penalties[p])) for p in PLAYERS}
     found["penalties"] = sum(moves[p] * penalties[p] for p in PLAYERS)
     found["logging, the rest"] = max(0.0, row.step - sum(turns.values()))
-    found["evaluation"] = evaluation(recipe, running) / s.eval_every if s.eval_every else 0.0
-    return found
+    return found | judging
 
 
 def evaluation(recipe: Recipe, running: Running) -> float:
@@ -352,17 +398,16 @@ def report(recipe: Recipe) -> Iterator[str]:
     yield ""
     yield "| | ms a turn of D | of G | ms a step | images/s | GFLOP/s | of the peak | memory |"
     yield "|---|---|---|---|---|---|---|---|"
-    counted: dict[Player, int] | None = None
+    counted: dict[Player, float] | None = None
+    work = 0.0
     kept: tuple[Row, Running] | None = None
     for name, settings in variants(device).items():
         row, running = measure(recipe, name, **settings)
         if counted is None:
-            counted = flops(running)
-        work = s.d_steps * counted["discriminator"] + s.g_steps * counted["generator"]
+            counted, work = flops(running), operations(running)
         rate, peak = work / row.step, peak_rate(device, settings["precision"])
-        images = s.batch_size * s.accumulate * s.d_steps / row.step
         yield (
-            f"| {name} | {_ms(row.d)} | {_ms(row.g)} | {_ms(row.step)} | {images:.4g} | "
+            f"| {name} | {_ms(row.d)} | {_ms(row.g)} | {_ms(row.step)} | {row.images:.4g} | "
             f"{rate / 1e9:.0f} | {rate / peak:.0%} of {peak / 1e9:.0f} | {row.memory / 2**30:.2f} GiB |"
         )
         if kept is None or row.step < kept[0].step:
@@ -370,12 +415,11 @@ def report(recipe: Recipe) -> Iterator[str]:
         del running
     assert kept is not None and counted is not None
     yield ""
-    yield (
-        f"A step's products and convolutions are {work / 1e9:.4g} GFLOP: a turn of D "
-        f"{counted['discriminator'] / 1e9:.4g}, of G {counted['generator'] / 1e9:.4g}."
-    )
-    memory = "allocated on the GPU" if device.type == "cuda" else "resident in this process"
-    yield f"Peak: the faster of a matrix product and a 3×3 convolution of this precision. Memory: the most {memory}."
+    turns = f"a turn of D {counted['discriminator'] / 1e9:.4g}, of G {counted['generator'] / 1e9:.4g}"
+    by = f" by {kept[1].rule}; {turns} by itself" if kept[1].rule else f": {turns}"
+    yield f"A step's products and convolutions are {work / 1e9:.4g} GFLOP{by}."
+    held = "allocated on the GPU" if device.type == "cuda" else "resident in this process"
+    yield f"Peak: the faster of a matrix product and a 3×3 convolution of this precision. Memory: the most {held}."
     yield ""
     yield f"| where a step's time goes ({kept[0].name}) | ms | share |"
     yield "|---|---|---|"
@@ -384,6 +428,8 @@ def report(recipe: Recipe) -> Iterator[str]:
         yield f"| {name} | {_ms(value)} | {value / sum(parts.values()):.1%} |"
 
 
-def _ms(seconds: float) -> str:
-    """Milliseconds: "0.072", "63.9", "4940"."""
+def _ms(seconds: float | None) -> str:
+    """Milliseconds: "0.072", "63.9", "4940"; "–"."""
+    if seconds is None:
+        return "–"
     return f"{1e3 * seconds:.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"

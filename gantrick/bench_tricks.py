@@ -23,7 +23,6 @@ BASES = [(loss, partners) for partners in ((), *LABELS) for loss in ("hinge", "n
 GROUPS = ("regularizer", "trick")
 OWN = (*GROUPS, "loss")
 COLUMNS = ("with", "on", "ms a step without", "with", "times as long", "range", "arithmetic", "memory", "MiB more")
-SETTLED = 1001  # the step that is measured first: past warm-ups, and not one that is counted in hundreds
 Base = tuple[str, tuple[str, ...]]
 
 
@@ -54,7 +53,7 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
     yield ""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"|{'---|' * len(COLUMNS)}"
-    plain: dict[Base, tuple[bench.Running, bench.Work]] = {}
+    plain: dict[Base, _Measured] = {}
     for label in dict.fromkeys(named) or found:
         group, _, name = label.partition(".")
         refused = ""
@@ -69,21 +68,20 @@ def report(words: Sequence[str], rounds: int = 3) -> Iterator[str]:
             yield f"| {label} | {refused} |{' |' * (len(COLUMNS) - 2)}"
             continue
         if on not in plain:
-            plain[on] = _started(_recipe(on, run))
-        (bare, its_work), (running, work) = plain[on], _started(made)
-        seconds = bench.alternate({"without": bare.advance, "with": running.advance}, rounds)
+            plain[on] = _Measured(_recipe(on, run))
+        bare, with_it = plain[on], _Measured(made)
+        seconds = bench.alternate({"without": bare.seconds, "with": with_it.seconds}, rounds)
         ratios = [b / a for a, b in zip(seconds["without"], seconds["with"], strict=True)]
-        without, with_it = (f"{1e3 * statistics.median(seconds[key]):.0f}" for key in ("without", "with"))
-        cells = [label, ", ".join([on[0], *on[1]]), without, with_it, f"{statistics.median(ratios):.2f}"]
-        cells += [f"{min(ratios):.2f}–{max(ratios):.2f}", f"{work.operations / its_work.operations:.2f}"]
-        cells += [f"{work.memory / its_work.memory:.2f}", f"{(work.memory - its_work.memory) / 2**20:+.1f}"]
+        cells = [label, ", ".join([on[0], *on[1]])]
+        cells += [f"{1e3 * statistics.median(seconds[key]):.0f}" for key in ("without", "with")]
+        cells += [f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}–{max(ratios):.2f}"]
+        cells += [f"{b / a:.2f}" for a, b in ((bare.operations, with_it.operations), (bare.memory, with_it.memory))]
+        cells.append(f"{(with_it.memory - bare.memory) / 2**20:+.1f}")
         yield f"| {' | '.join(cells)} |"
-        del running
+        del with_it
     yield ""
     if plain:
-        told = ", ".join(
-            f"{work.memory / 2**20:.4g} MiB on {', '.join([on[0], *on[1]])}" for on, (_, work) in plain.items()
-        )
+        told = ", ".join(f"{one.memory / 2**20:.4g} MiB on {', '.join([on[0], *on[1]])}" for on, one in plain.items())
         yield f"Memory: the most bytes of tensors in a step, the run's state and what the step makes; without: {told}."
 
 
@@ -96,9 +94,14 @@ def _recipe(base: Base, run: Collection[str], group: str = "trick", name: str = 
     return bench.made_up(compose([*run, f"loss={loss}", *chosen]))
 
 
-def _started(made: Recipe) -> tuple[bench.Running, bench.Work]:
-    """A run in the middle of its training, and what a step of it takes."""
-    running = bench.Running(made)
-    running.advance()  # what is allocated once for all
-    running.trainer.step = SETTLED
-    return running, bench.work(running)
+class _Measured:
+    """A run in the middle of its training, and what its steps take."""
+
+    def __init__(self, made: Recipe):
+        self.running = bench.Running(made)
+        self.running.advance()  # what is allocated once for all
+        self.operations, self.memory = bench.operations(self.running), bench.memory(self.running)
+
+    def seconds(self) -> float:
+        """A step, the mean of as many as lazy penalties come round in."""
+        return self.running.advance(self.running.cycle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,32 @@ def test_operations_of_a_perceptron_by_hand() -> None:
     assert found["generator"] == 2 * d + 3 * g - first_g
 
 
+def test_operations_of_a_step_are_those_of_its_own_rule_and_of_lazy_penalties() -> None:
+    """Extragradient's step is both turns twice; a penalty at every fourth step counts a quarter of one at each."""
+
+    def counted(**parts: Any) -> tuple[dict[Any, float], float]:
+        made = recipe(model={"name": "dcgan", "g_width": 4, "d_width": 4, "d_norm": "none"}, batch_size=4, **parts)
+        running = bench.Running(bench.made_up(made))
+        return bench.flops(running), bench.operations(running)
+
+    turns, step = counted()
+    assert step == turns["discriminator"] + turns["generator"]
+    assert counted(trick={"extragradient": {}})[1] == 2 * step
+    every, fourth = counted(regularizer={"r1": {}})[1], counted(regularizer={"r1": {"interval": 4}})[1]
+    assert every > 1.2 * step and fourth - step == pytest.approx((every - step) / 4)
+
+
+def test_the_report_where_a_rule_makes_the_step(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["dataset=digits", "device=cpu", "model.g_width=4", "model.d_width=4", "batch_size=4", "metric=[]"]
+    assert main(["bench", *words, "trick=[extragradient]", "d_steps=3"]) == 0
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if line.startswith("| float32")).strip("| ").split(" | ")
+    assert row[1:3] == ["–", "–"]
+    step, images = float(row[3]) / 1e3, float(row[4])
+    assert images == pytest.approx(2 * 4 / step, rel=0.02), "two batches of reals a step, whatever d_steps says"
+    assert "| the step, by trick.extragradient |" in out and "GFLOP by trick.extragradient;" in out
+
+
 def test_bytes_of_tensors_by_hand() -> None:
     """exp keeps its result for the backward pass, and cos its argument: of n such steps all results but one stay."""
     x = torch.randn(1000, requires_grad=True)
@@ -94,13 +121,13 @@ def test_memory_of_a_step_by_hand() -> None:
     bare.advance()
     parameters = [4 * p.numel() for network in bare.trainer.gan.networks.values() for p in network.parameters()]
     kept = sum(t.nbytes for t in bare.trainer.gan.generator.state_dict().values())
-    plain = bench.work(bare).memory
+    plain = bench.memory(bare)
     assert plain > 4 * sum(parameters), "weights, gradients and Adam's two moments"
     image = 4 * 8 * 8
     for entries, more in (({"ema": {}}, kept), ({"experience_replay": {"size": 50}}, 50 * image)):
         running = bench.Running(bench.made_up(recipe(trick=entries, model=model, batch_size=4)))
         running.advance()
-        assert more <= bench.work(running).memory - plain <= more + 8 * image, "and the batch of four, mixed"
+        assert more <= bench.memory(running) - plain <= more + 8 * image, "and the batch of four, mixed"
 
 
 def test_what_is_measured_is_past_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
