@@ -290,7 +290,7 @@ def flops(running: Running) -> dict[Player, float]:
         with _Operations() as counter:  # type: ignore[no-untyped-call]
             for _ in range(play.accumulate):
                 play.evaluate(player, *play.draw(player))
-        return counter.total
+        return int(counter.total)
 
     return {player: running.each_kind(lambda player=player: counted(player)) for player in PLAYERS}  # type: ignore[misc]
 

@@ -123,9 +123,10 @@ def draw(
     """Batches of images (b, C, H, W) in [-1, 1] or points (b, D), `count` in all; or `through` of each, of b rows too,
     and of the labels (b,) that its generator was asked for.
 
-    labels: those that a conditional generator is asked for, over and over; None: drawn evenly over the classes.
-    All latents come from one draw, so that the batch size changes nothing. Refused samples (`accept`) are drawn again;
-    where labels are named, each in its own place and of its own label, and all are given at the end.
+    labels: those that a conditional generator is asked for, over and over; None: drawn evenly over the classes, of
+    which `accept` may keep some more often than others. All latents come from one draw, so that the batch size changes
+    nothing but what `refine_latents` and `accept` draw for a batch. Refused samples (`accept`) are drawn again; where
+    labels are named, each in its own place and of its own label, and all are given at the end.
     Several processes share the batches, and each is given all of them; what has places of its own each draws whole.
     Raises GantrickError where a hundred rounds in a row are refused whole.
     """
@@ -340,21 +341,26 @@ class Trained:
         """`count` rows of `columns` samples, (count · columns, …), each from one latent z₀ to another z₁.
 
         Along the great circle between them, sin((1 − t) ω)/sin ω z₀ + sin(t ω)/sin ω z₁ (White, arXiv 1609.04468), as
-        the straight line leaves the shell where normal latents lie; along the line for uniform ones.
+        the straight line leaves the shell where normal latents lie; along the line for uniform ones. Of codes, as
+        trick=infogan's, continuous ones go along the line, and a kind is that of the nearer end.
         """
         gan = self.gan
         source = torch.Generator(gan.device).manual_seed(stream(seed, "latents 0"))
         with apart(gan.device, seed):
             latents = gan.stages.chain("truncate", gan.latents(2 * count, source))
-        ends = latents.z.double().view(count, 2, -1)
+        ends, codes = latents.z.double().view(count, 2, -1), self._codes
         t = torch.linspace(0, 1, columns, dtype=torch.float64, device=gan.device)[None, :, None]
         a, b = ends[:, :1], ends[:, 1:]
-        z = (1 - t) * a + t * b
+        z = line = (1 - t) * a + t * b
         if gan.spec.z_distribution == "normal":
-            cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1)[..., None]
+            noise = min((place for place, _ in codes), default=z.shape[2])
+            cosine = torch.nn.functional.cosine_similarity(a[..., :noise], b[..., :noise], dim=-1)[..., None]
             angle = cosine.clamp(-1, 1).acos()
             around = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
-            z = torch.where(torch.sin(angle) > 1e-6, around, z)
+            z = torch.where(torch.sin(angle) > 1e-6, around, line)
+        for place, code in codes:
+            entries = slice(place, place + code.entries)
+            z[..., entries] = torch.where(t < 0.5, a, b)[..., entries] if code.kinds else line[..., entries]
         asked = self._asked(labels, count, None if latents.labels is None else latents.labels[::2])
         z = z.flatten(0, 1).to(latents.z.dtype)
         return self._made_of(Latents(z, None if asked is None else asked.repeat_interleave(columns)), seed, weights)
@@ -380,11 +386,7 @@ class Trained:
         size = gan.spec.z_size
         if any(not 0 <= entry < size for entry in entries):
             raise GantrickError(f"{self.path}: z has the entries 0 to {size - 1}; ask for one of these")
-        codes = [code for component in gan.stages.components.values() for code in component.z_codes]
-        place = size - sum(code.entries for code in codes)
-        for number, code in enumerate(codes if not entries else (), 1):
-            names[f"c{number}"] = place, code
-            place += code.entries
+        names |= {f"c{number}": code for number, code in enumerate(self._codes if not entries else (), 1)}
         names |= {f"z{entry}": (entry, Code()) for entry in entries}
         if not names:
             raise GantrickError(
@@ -404,6 +406,14 @@ class Trained:
             of_rows = None if asked is None else asked.repeat_interleave(len(ways))
             found[name] = self._made_of(Latents(z.flatten(0, 1), of_rows), seed, weights)
         return found
+
+    @property
+    def _codes(self) -> list[tuple[int, Code]]:
+        """The codes at the end of z, and the first place of each."""
+        codes = [code for component in self.gan.stages.components.values() for code in component.z_codes]
+        ends = itertools.accumulate((code.entries for code in codes), initial=0)
+        start = self.gan.spec.z_size - sum(code.entries for code in codes)
+        return [(start + end, code) for end, code in zip(ends, codes, strict=False)]
 
     def pictures(self, path: str | Path, count: int, label: str = "pictures") -> Tensor:
         """The first `count` pictures of a folder or a zip, uint8 (N, C, H, W), cut and resized as the run's own data.

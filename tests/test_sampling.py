@@ -83,6 +83,24 @@ def test_labels_are_the_rows() -> None:
     assert latents[0].labels.view(3, 3).T.unique(dim=0).tolist() == [drawn.tolist()]
 
 
+def test_between_two_latents_codes_stay_codes() -> None:
+    """Kinds are those of the nearer end, a continuous code goes along the line; noise along its own great circle."""
+    trained = opened(trick=CODES)
+    with seen(trained) as latents:
+        trained.interpolate(4, 5, seed=1)
+    z = latents[0].z.double().numpy().reshape(4, 5, 12)
+    ends = trained.gan.latents(8, torch.Generator().manual_seed(stream(1, "latents 0"))).z.double().numpy()
+    a, b = ends.reshape(4, 2, 12)[:, 0], ends.reshape(4, 2, 12)[:, 1]
+    for column, t in enumerate(np.linspace(0, 1, 5)):
+        np.testing.assert_array_equal(z[:, column, 6:11], (a if t < 0.5 else b)[:, 6:11])
+        np.testing.assert_allclose(z[:, column, 11], (1 - t) * a[:, 11] + t * b[:, 11], atol=1e-6)
+        for row in range(4):
+            x, y = a[row, :6], b[row, :6]
+            angle = np.arccos(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
+            around = (np.sin((1 - t) * angle) * x + np.sin(t * angle) * y) / np.sin(angle)
+            np.testing.assert_allclose(z[row, column, :6], around, atol=1e-6)
+
+
 @pytest.mark.parametrize(("distribution", "reach"), [("normal", 2.0), ("uniform", 1.0)])
 def test_entries_that_are_named(distribution: str, reach: float) -> None:
     trained = opened(model={"z_distribution": distribution})

@@ -46,17 +46,25 @@ def values(net: nn.Module) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("start", [0, 7])
 @pytest.mark.parametrize("decay", [0.9, 0.3])
 @pytest.mark.parametrize("buffers", ["average", "copy"])
-def test_against_a_loop(ramp: bool, start: int, decay: float, buffers: Literal["average", "copy"]) -> None:
-    """Up to `start` a copy, then d or min(d, (1 + n) / (10 + n)); statistics likewise, other buffers copied."""
+@pytest.mark.parametrize("every", [1, 3])
+def test_against_a_loop(ramp: bool, start: int, decay: float, buffers: Literal["average", "copy"], every: int) -> None:
+    """Up to `start` a copy, then d or min(d, (1 + n) / (10 + n)); statistics likewise, other buffers copied.
+
+    n counts the updates after `start`, of which there is one at each multiple of `every`; in between nothing changes.
+    """
     net = Net()
-    ema = Ema(decay=decay, start=start, ramp=ramp, buffers=buffers)
+    ema = Ema(decay=decay, start=start, ramp=ramp, every=every, buffers=buffers)
     ema.begin(net, net)
-    mean = values(net)
+    mean, n = values(net), 0
     for step in range(1, STEPS + 1):
         shaken(net)
         ema.average(net, net)
-        n = step - start
-        d = 0.0 if n <= 0 else min(decay, (1 + n) / (10 + n)) if ramp else decay
+        n += step > start and step % every == 0
+        if step > start and step % every:
+            for name, value in values(ema.averaged).items():
+                np.testing.assert_allclose(value, mean[name], rtol=1e-5, atol=1e-6)
+            continue
+        d = 0.0 if step <= start else min(decay, (1 + n) / (10 + n)) if ramp else decay
         for name, value in values(net).items():
             averaged = name not in ("count", "direction") and not (buffers == "copy" and "running" in name)
             mean[name] = d * mean[name] + (1 - d) * value if averaged else value
@@ -163,3 +171,16 @@ def test_of_the_discriminator() -> None:
     assert torch.equal(game.samples(), plain.samples())
     both = Game(recipe(trick={"ema": {"network": "both"}})).rounds(1).gan
     assert both.averaged_discriminator is not None and both.drawing_generator[1] == "ema"
+
+
+def test_beside_lookahead_it_averages_slow_weights() -> None:
+    """At each synchronisation, against a loop over what lookahead left there; fast weights in between have no say."""
+    tricks = {"lookahead": {"every": 4}, "ema": {"every": 4, "decay": 0.5, "ramp": False}}
+    game = Game(recipe(loss="hinge", trick=tricks, model={"g_norm": "none"}))
+    name, weight = next(iter(game.gan.generator.named_parameters()))
+    mean = weight.detach().clone()
+    averaged, _ = game.gan.drawing_generator
+    for _ in range(3):
+        game.rounds(4)
+        mean = 0.5 * mean + 0.5 * weight.detach()
+        torch.testing.assert_close(dict(averaged.named_parameters())[name], mean)
