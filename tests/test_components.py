@@ -89,6 +89,52 @@ def test_declares_stages_and_paper(group: str, name: str) -> None:
     assert cls.paper is not None and cls.paper.bibtex().startswith("@")
 
 
+# Constants of papers and their code, written down from those: what a user gets who asks for the name alone.
+PAPERS: dict[tuple[str, str], dict[str, object]] = {
+    ("loss", "lsgan"): {"a": 0, "b": 1, "c": 1},
+    ("loss", "gan_qp"): {"scale": 10},
+    ("loss", "o_gan"): {"square_weight": 0.25, "code_weight": 0.5},
+    ("loss", "began"): {"diversity": 0.5, "k_rate": 1e-3},
+    ("regularizer", "gp"): {"weight": 10, "target": 1, "sides": "two"},
+    ("regularizer", "ct"): {"weight": 2, "margin": 0, "feature_weight": 0.1},
+    ("regularizer", "dragan"): {"weight": 10, "target": 1, "spread": 0.5},
+    ("regularizer", "wgan_div"): {"weight": 2, "power": 6},
+    ("regularizer", "r1"): {"weight": 10},
+    ("regularizer", "weight_clip"): {"bound": 0.01},
+    ("regularizer", "orthogonal"): {"weight": 1e-4},
+    ("regularizer", "self_orthogonality"): {"gamma": 10, "sum_weight": 100, "square_weight": 1},
+    ("regularizer", "historical_averaging"): {"weight": 1},
+    ("regularizer", "pulling_away"): {"weight": 0.1},
+    ("regularizer", "temporal_ensembling"): {"weight": 1, "margin": 0, "decay": 0.6},
+    ("trick", "critic_schedule"): {"boost": 100, "warm_up": 25, "every": 500},
+    ("trick", "spectral_norm"): {"iterations": 1, "epsilon": 1e-12},
+    ("trick", "label_smoothing"): {"real": 0.9, "fake": 0},
+    ("trick", "instance_noise"): {"sigma": 0.1},
+    ("trick", "minibatch_discrimination"): {"kernels": 100, "dims": 5},
+    ("trick", "topk"): {"gamma": 0.99, "nu": 0.5},
+    ("trick", "experience_replay"): {"share": 0.5, "how": "replace"},
+    ("trick", "self_modulation"): {"hidden": 32},
+    ("trick", "rotation"): {"d_weight": 1, "g_weight": 0.2},
+    ("trick", "diffaugment"): {"translation": 0.125, "cutout": 0.5},
+    ("trick", "latent_optimization"): {"alpha": 0.9, "beta": 5, "weight": 300, "keep": 0.8},
+    ("trick", "rejection_sampling"): {"percentile": 80},
+    ("trick", "standing_statistics"): {"batches": 16},
+    ("trick", "unrolled"): {"steps": 5, "inner": "adam", "first_order": False},
+    ("trick", "lookahead"): {"every": 5, "alpha": 0.5},
+    ("trick", "optimistic_adam"): {"optimism": 1},
+    ("trick", "infogan"): {"weight": 1},
+    ("trick", "contragan"): {"weight": 1, "temperature": 1, "size": 512},
+    ("trick", "d2d_ce"): {"weight": 0.5, "temperature": 0.5, "m_p": 0.98},
+    ("trick", "shared_embedding"): {"size": 128},
+}
+
+
+@pytest.mark.parametrize(("group", "name"), PAPERS, ids=lambda v: v)
+def test_defaults_are_the_papers(group: str, name: str) -> None:
+    parameters = inspect.signature(registry.load(group, name)).parameters
+    assert {key: parameters[key].default for key in PAPERS[group, name]} == PAPERS[group, name]
+
+
 @pytest.mark.parametrize(("group", "name"), ACTING, ids=lambda v: v)
 def test_acts(group: str, name: str) -> None:
     """Weights, statistics or draws differ from those of the run without it."""

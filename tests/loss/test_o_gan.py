@@ -90,3 +90,11 @@ def test_refusals() -> None:
         Game(recipe("o_gan", trick={"pacgan": {}}))
     with pytest.raises(ConfigError, match=r"both hold d\.head"):
         Game(recipe("o_gan", trick={"cascading": {}}))
+
+
+def test_the_distance_is_a_constant() -> None:
+    """Where latents were moved by D (latent_optimization), fakes have a graph in D's turn too: d takes no gradient."""
+    x, g, codes = torch.randn(4, 6), torch.randn(4, 6, requires_grad=True), torch.randn(2, 4, 5)
+    real, fake = judged(codes[0], x), judged(codes[1].requires_grad_(True), g, torch.randn(4, 5))
+    total = sum(OGan().d_loss(real, fake, Targets()).means(torch.ones(1)).values())
+    assert torch.autograd.grad(total, [g], allow_unused=True, retain_graph=True) == (None,)

@@ -211,3 +211,15 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
     assert ends[0]["extra"] == ends[1]["extra"] == {LABELLED: {"epoch": 5, "position": 50}}
     for part in ("generator", "discriminator"):
         assert equal(*(end["gan"][part] for end in ends))
+
+
+def test_a_sample_is_called_real_where_a_class_is_likelier_than_being_fake() -> None:
+    """Z > 0: the probability Σ_k e^l_k / (1 + Σ_k e^l_k) of being of any class is above a half."""
+    game = Game(recipe(loss="semi_supervised"), batch_size=32).rounds(5)
+    record = game.play.evaluate("discriminator", *game.play.draw("discriminator"))
+    assert record.real is not None
+    right = 0.0
+    for side, is_real in ((record.real, True), (record.fake, False)):
+        mass = np.exp(side.output.extra["classes"].detach().double().numpy()).sum(1)
+        right += float(((mass / (1 + mass) > 0.5) == is_real).mean()) / 2
+    assert record.diagnostics["accuracy/d"].item() == pytest.approx(right)
