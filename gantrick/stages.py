@@ -99,7 +99,7 @@ TAGS: Mapping[str, str] = {
     "labels": "the data have labels",
     "g.labels": "G is asked for a label",
     "d.labels": "D looks at labels",
-    "d.told_labels": "D's features are made of the label too",
+    "d.finds_labels": "D is to find the label of an image",
     "d.classes": "D tells the classes of samples by logits",
     "z.codes": "the last entries of z are codes, not noise",
     "d.batch_statistics": "D normalises with the statistics of a batch",
@@ -135,23 +135,13 @@ class Forbidden:
     remedy: str
 
 
-# Of a component whose D is to find the label of an image.
-NO_TOLD_LABELS: Mapping[str, Forbidden] = {
-    "d.told_labels": Forbidden(
-        "D is to find the label in the image, and would read it beside it",
-        "set trick.label_concat.d_place=none, or tell G the label by trick=conditional_batch_norm",
-    )
-}
-
-
 class Component(nn.Module):
     """Something that acts in a run: a loss, a regularizer or a trick. Its state is its buffers.
 
     label: "trick.ema", set by the registry. claims: slots it must hold alone. joins: slots it holds together with
     others that join them. replaces: ONE stages where it speaks in the loss's place. silent: stages of its class in
-    which it does not speak as it is set. needs, provides, forbids, avoids: tags (`TAGS`). neutral: settings under which
-    it equals its absence; exercise: settings under which a short test sees it act.
-    """
+    which it does not speak as it is set. needs, provides, forbids, avoids, wants: tags (`TAGS`). neutral: settings
+    under which it equals its absence; exercise: settings under which a short test sees it act. """
 
     paper: ClassVar[Paper | None] = None
     neutral: ClassVar[Mapping[str, Any] | None] = None
@@ -165,9 +155,7 @@ class Component(nn.Module):
     provides: frozenset[str] = frozenset()
     forbids: Mapping[str, Forbidden] = {}
     avoids: frozenset[str] = frozenset()
-    wants: Mapping[
-        str, Forbidden
-    ] = {}  # tags without which it can do nothing: a warning, with the reason and the remedy
+    wants: Mapping[str, Forbidden] = {}  # tags without which it does nothing: a warning
     weight: float = 1.0  # of its penalty term
     ignores: frozenset[str] = frozenset()  # settings of a run that have no say where it acts
     batch_multiple: int = 1  # every batch of a player, and each process's share of it, is a multiple of it

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantrick.stages import NO_TOLD_LABELS, Component
+from gantrick.stages import Component
 from gantrick.types import Judged, ModuleFactory, NetworkSpec, Paper, Scored, Targets
 
 
@@ -28,8 +28,7 @@ class MultiHinge(Component):
     )
     claims = frozenset({"d.head", "d.direction"})
     needs = frozenset({"labels", "g.labels"})
-    provides = frozenset({"d.labels", "comparable_scores"})
-    forbids = NO_TOLD_LABELS
+    provides = frozenset({"d.labels", "d.finds_labels", "comparable_scores"})
 
     def __init__(self) -> None:
         super().__init__()

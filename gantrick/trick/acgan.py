@@ -5,7 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gantrick.stages import NO_TOLD_LABELS, Component
+from gantrick.stages import Component
 from gantrick.types import NetworkSpec, NonNegative, Paper, PenaltyInputs, Rate
 
 HEAD = "acgan"
@@ -29,8 +29,7 @@ class Acgan(Component):
         "International Conference on Machine Learning",
     )
     needs = frozenset({"labels", "g.labels"})
-    provides = frozenset({"d.labels"})
-    forbids = NO_TOLD_LABELS
+    provides = frozenset({"d.labels", "d.finds_labels"})
     neutral = None
 
     def __init__(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gantrick.layers.contrast import Similarities, compared
-from gantrick.stages import NO_TOLD_LABELS, Component
+from gantrick.stages import Component
 from gantrick.types import (
     Count,
     Fraction,
@@ -39,8 +39,7 @@ class D2DCE(Component):
         "Advances in Neural Information Processing Systems",
     )
     needs = frozenset({"labels", "g.labels"})
-    provides = frozenset({"d.labels"})
-    forbids = NO_TOLD_LABELS
+    provides = frozenset({"d.labels", "d.finds_labels"})
 
     def __init__(
         self,

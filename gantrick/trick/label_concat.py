@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gantrick.stages import Component
+from gantrick.stages import Component, Forbidden
 from gantrick.types import Count, Latents, NetworkSpec, Paper
 
 
@@ -27,13 +28,19 @@ class LabelConcat(Component):
     )
     claims = frozenset({"g.condition"})
     needs = frozenset({"labels"})
-    provides = frozenset({"g.labels", "d.labels", "d.told_labels"})
+    provides = frozenset({"g.labels", "d.labels"})
+    forbids: Mapping[str, Forbidden] = {
+        "d.finds_labels": Forbidden(
+            "D is to find the label in the image, and would read it beside it",
+            "set trick.label_concat.d_place=none, or tell G the label by trick=conditional_batch_norm",
+        )
+    }
 
     def __init__(self, d_place: Literal["input", "features", "both", "none"] = "input", size: Count | None = None):
         super().__init__()
         self.d_place, self.size = d_place, size
         if d_place == "none":
-            self.needs, self.provides = frozenset({"labels", "d.labels"}), frozenset({"g.labels"})
+            self.needs, self.provides, self.forbids = frozenset({"labels", "d.labels"}), frozenset({"g.labels"}), {}
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:
         classes = spec.data.classes
