@@ -141,7 +141,8 @@ class Component(nn.Module):
     label: "trick.ema", set by the registry. claims: slots it must hold alone. joins: slots it holds together with
     others that join them. replaces: ONE stages where it speaks in the loss's place. silent: stages of its class in
     which it does not speak as it is set. needs, provides, forbids, avoids, wants: tags (`TAGS`). neutral: settings
-    under which it equals its absence; exercise: settings under which a short test sees it act. """
+    under which it equals its absence; exercise: settings under which a short test sees it act.
+    """
 
     paper: ClassVar[Paper | None] = None
     neutral: ClassVar[Mapping[str, Any] | None] = None
