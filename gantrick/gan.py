@@ -312,24 +312,19 @@ def _shares(recipe: Recipe, assembly: Assembly) -> list[str]:
             if size % multiple and not size % count
         ]
     whole = math.lcm(*(component.batch_multiple for component in components)) * count
-    adding = [component for component in components if component.adds]
-    for component in () if faults else adding:
+    for component in () if faults else components:
         more = int(component.adds * settings.batch_size)
         if more % whole:
             faults.append(
                 f"{component.label}: adds {more} to a batch of {settings.batch_size}, and that is not a multiple of "
                 f"{whole}, as fakes are taken here{each}; choose another batch_size or share"
             )
-    for label in (component.label for component in components if "d.compares" in component.provides):
-        told = f"{label}: sums over a batch, so that D sees how large one is, and"
-        if batches.get("generator_batch_size", settings.batch_size) != settings.batch_size:
-            faults.append(
-                f"{told} G's batches are of {settings.generator_batch_size} where D's are of {settings.batch_size}; "
-                "set generator_batch_size=null"
-            )
+    if batches.get("generator_batch_size", settings.batch_size) != settings.batch_size:
         faults += [
-            f"{told} {one.label} makes those of fakes larger; have it replace fakes and add none, or leave it out"
-            for one in adding
+            f"{component.label}: sums over a batch, so that D sees how large one is, and G's are of "
+            f"{settings.generator_batch_size} where D's are of {settings.batch_size}; set generator_batch_size=null"
+            for component in components
+            if "d.compares" in component.provides
         ]
     if settings.batch_size == 1 and "d.batch_coupled" in assembly.tags:
         labels = [component.label for component in components if "d.batch_coupled" in component.provides]

@@ -108,6 +108,7 @@ TAGS: Mapping[str, str] = {
     "d.batch_coupled": "D's score of one sample depends on the others in the batch",
     "d.compares": "D tells each sample's distance from the others in the batch",
     "d.packs": "D judges packs of several samples",
+    "d.more_fakes": "D sees more fakes than reals in a batch",
     "d.random": "D draws at random in each forward, as dropout does",
     "d.energy": "D's score is minus the error of an autoencoder",
     "d.spectral_norm": "D's weights are divided by their spectral norm",

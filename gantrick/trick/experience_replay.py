@@ -47,6 +47,7 @@ class ExperienceReplay(Component):
         super().__init__()
         self.size, self.share, self.how = size, share, how
         self.adds = share if how == "add" else 0.0
+        self.provides = frozenset({"d.more_fakes"} if self.adds else ())
         self._shape: tuple[int, ...] = ()
 
     def build(self, spec: NetworkSpec) -> NetworkSpec:

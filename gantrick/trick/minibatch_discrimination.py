@@ -4,7 +4,7 @@ from torch import nn
 
 from gantrick import papers
 from gantrick.layers.minibatch import Similarities
-from gantrick.stages import Component
+from gantrick.stages import Component, Forbidden
 from gantrick.types import Count, NetworkSpec
 
 
@@ -18,6 +18,12 @@ class MinibatchDiscrimination(Component):
 
     paper = papers.IMPROVED
     provides = frozenset({"d.batch_coupled", "d.compares"})
+    forbids = {
+        "d.more_fakes": Forbidden(
+            "it sums over a batch, so that D would tell fakes by how many there are",
+            "have fakes replaced and none added, or leave one of them out",
+        )
+    }
 
     def __init__(self, kernels: Count = 100, dims: Count = 5):
         super().__init__()

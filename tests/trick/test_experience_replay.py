@@ -160,8 +160,8 @@ def test_losses_of_pairs_refuse_it(loss: str) -> None:
         (
             {"how": "add"},
             {"minibatch_discrimination": {}},
-            "minibatch_discrimination: sums over a batch, so that D sees how large one is, and trick."
-            "experience_replay makes those of fakes larger",
+            "minibatch_discrimination with trick.experience_replay: it sums over a batch, so that D would tell fakes by "
+            "how many there are; have fakes replaced and none added",
         ),
         ({"share": 1.0}, {}, "share: must be at least 0 and below 1"),
     ],
