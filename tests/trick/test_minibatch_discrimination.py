@@ -105,7 +105,7 @@ def test_under_other_heads_and_norms() -> None:
 def test_batches_of_other_sizes_are_refused() -> None:
     """Its sums grow with the batch: fakes of G's turn would be nothing that D has seen."""
     made = {"trick": {"minibatch_discrimination": {}}, "batch_size": 8}
-    with pytest.raises(ConfigError, match=r"G's batches are of 16 where D's are of 8; set generator_batch_size=null"):
+    with pytest.raises(ConfigError, match=r"G's are of 16 where D's are of 8; set generator_batch_size=null"):
         preflight(recipe("hinge", generator_batch_size=16, **made))
     preflight(recipe("hinge", generator_batch_size=8, **made))
     with pytest.raises(
