@@ -31,8 +31,9 @@ class VirtualBatchNorm(nn.Module):
         if self.combined:
             c = 1 / (n + 1)
             moments = torch.cat([moments[:, :n], c * own[:, n:] + (1 - c) * of_reference], 1)
-        mean, square = moments.view(*moments.shape, *[1] * len(places))
-        shape = (1, -1, *[1] * len(places))
-        scale = torch.rsqrt((square - mean.square()).clamp_min(0) + EPS) * self.weight.view(shape)
-        out: Tensor = (x - mean) * scale + self.bias.view(shape)
+        mean, square = moments
+        scale = torch.rsqrt((square - mean.square()).clamp_min(0) + EPS) * self.weight
+        shift = self.bias - mean * scale
+        shape = (*scale.shape, *[1] * len(places))
+        out: Tensor = torch.addcmul(shift.view(shape), x, scale.view(shape))
         return out.to(h.dtype)
