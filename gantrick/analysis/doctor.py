@@ -33,6 +33,7 @@ class Threshold:
 THRESHOLDS: Mapping[str, Threshold] = {
     "rows": Threshold(10, "logged rows that a curve needs: a tenth of them is one row at least"),
     "evaluations": Threshold(4, "evaluations that a curve of figures needs: with fewer, one bad draw decides"),
+    "begun": Threshold(100, "steps before which G is rather unborn than collapsed"),
     "diversity": Threshold(0.7, "of the reals' own mean distance, which a good generator has too"),
     "recall": Threshold(0.1, "of the reals are near some fake (arXiv 1904.06991); a second sample of reals has most"),
     "covered": Threshold(0.9, "of the known modes; PacGAN's tables count every missing one (arXiv 1712.04086)"),
@@ -353,6 +354,8 @@ def mode_collapse(run: Run, name: str, title: str) -> Judgement:
         return _unseen(run, name, title, *(["modes"] if known else ["prdc", "diversity"]))
     if not evidence:
         return None
+    if run.step < limit("begun"):
+        return Unjudged(name, title, f"{run.step} steps are no more than a start; train on")
     return Finding(name, title, "sure" if strong or len(evidence) > 1 else "likely", tuple(evidence), numbers)
 
 

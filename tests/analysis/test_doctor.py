@@ -178,6 +178,18 @@ def test_modes_that_are_lost(covered: Callable[[int], float], expected: str, tmp
     assert any(expected in text for text in told) if expected else not told
 
 
+def test_a_run_that_has_hardly_begun_is_not_called_collapsed(tmp_path: Path) -> None:
+    for steps in (99, 100):
+        run = written(tmp_path / str(steps), steps=[steps])
+        (run / "evaluations").mkdir()
+        row = {"step": steps, "checkpoint": "last", "figures": {"recall/inception": 0.01}, "protocol": {}}
+        (run / "evaluations" / "figures.jsonl").write_text(json.dumps(row) + "\n")
+        report = examine(run)
+        assert [finding.name for finding in report.findings] == (["mode_collapse"] if steps == 100 else [])
+        untold = {each.name: each.reason for each in report.unjudged}
+        assert ("99 steps" in untold["mode_collapse"]) if steps == 99 else "mode_collapse" not in untold
+
+
 def test_what_gantrick_eval_found_later_counts(tmp_path: Path) -> None:
     none = {name: None for name in figures_of(0) if name != FID}
     run = written(tmp_path / "run", figures=lambda step, row: none)
