@@ -68,6 +68,7 @@ PAPER = Paper(
     "1701.02386",
     "Advances in Neural Information Processing Systems",
 )
+EPOCHS = 5.0
 SCORED = 500  # samples that the classifier scores at a time
 
 
@@ -76,12 +77,13 @@ class Settings:
     """What `gantrick adagan` takes beside the keys of a run.
 
     beta: uniform is β_t = 1/t, a number is every β_t from the second on. The classifier passes `classifier_epochs`
-    times over the data (5 in the authors' code), by Adam at a rate that falls from `classifier_lr` to 0.
+    times over the data, by Adam at a rate that falls from `classifier_lr` to 0; null: 5 times as in the authors' code,
+    or as many moves as D makes in a component, whichever is less.
     """
 
     components: Count = 5
     beta: Literal["uniform"] | Annotated[float, Bound(gt=0, lt=1)] = "uniform"
-    classifier_epochs: Positive = 5.0
+    classifier_epochs: Positive | None = None
     classifier_lr: Positive = 1e-3
 
     def rate(self, t: int) -> float:
@@ -176,7 +178,9 @@ class Classifier:
         dataset: Dataset = recipe.dataset.create()
         self.batch_size = recipe.settings.batch_size
         count = len(samples) if samples.weights is None else int((samples.weights > 0).sum())
-        self.steps = math.ceil(settings.classifier_epochs * count / self.batch_size)
+        self.steps = math.ceil((settings.classifier_epochs or EPOCHS) * count / self.batch_size)
+        if settings.classifier_epochs is None:
+            self.steps = min(self.steps, recipe.settings.steps * recipe.settings.d_steps)
         with apart(device, stream(seed, "classifier")):
             self.gan = GAN(bring_together(self._recipe(recipe), dataset.data), device)
         self.gan.networks["generator"] = _AsGiven()  # type: ignore[assignment]

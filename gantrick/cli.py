@@ -74,7 +74,8 @@ keys, beside those of gantrick train:
   components=5            how many
   beta=uniform            the share of each new one: uniform is 1/t for the t-th, so that all have the same in the end;
                           or a number between 0 and 1
-  classifier_epochs=5     passes over the data in which a classifier learns to tell them from the mixture
+  classifier_epochs=null  passes over the data in which a classifier learns to tell them from the mixture; null: 5, or
+                          as many moves as D makes in a component, whichever is less
   classifier_lr=1e-3      its learning rate, which falls to 0"""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,6 +162,19 @@ def test_the_classifier_finds_the_modes_that_a_mixture_lacks(monkeypatch: pytest
     assert float(w[~covered].sum()) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("epochs", "steps", "moves"),
+    [(None, 10_000, math.ceil(5 * 1437 / 6)), (None, 4, 4 * 3), (2.0, 4, 2 * 1437 // 6)],
+)
+def test_how_long_the_classifier_learns(epochs: float | None, steps: int, moves: int) -> None:
+    """Of digits' 1,437 images in batches of 6; three D turns a step."""
+    recipe_ = made(steps=steps, d_steps=3)
+    samples, _ = measure(recipe_.dataset.create())
+    gan = SimpleNamespace(conditional=False, device=torch.device("cpu"))
+    one: Any = SimpleNamespace(trained=[SimpleNamespace(gan=gan)], shares=[1.0])
+    assert Classifier(recipe_, one, samples, 0, Settings(classifier_epochs=epochs)).steps == moves
+
+
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, Any] = {
@@ -314,4 +328,4 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert [r["run"] for r in first["protocol"]["modes/kl"]["mixture"]] == ["m/component-0", "m/component-1"]
     assert cli.main(["adagan", "resume=m", "components=3"]) == 0
     assert [round(m.share, 6) for m in mixture.read(Path("m"))] == [0.5625, 0.1875, 0.25]
-    assert cli.main(["adagan", "--help"]) == 0 and "classifier_epochs=5" in capsys.readouterr().out
+    assert cli.main(["adagan", "--help"]) == 0 and "classifier_epochs=null" in capsys.readouterr().out
