@@ -44,6 +44,22 @@ def test_slope_in_every_parameter(scores: int) -> None:
         np.testing.assert_allclose(got[name], slope, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+def test_at_the_ends_themselves() -> None:
+    """Half of each side's mean of ‖∇D‖^p, by D's gradient in closed form, with other numbers of reals and fakes."""
+    critic, weights = TanhCritic(4), weighted(1)
+    real, fake = pair(8, 4)
+    inputs, calls = penalty_inputs(critic, real, fake[:5], weights)
+    got = critic.gradients(WganDiv(power=3.0, at="ends").d_penalty(inputs))
+    assert len(calls.images) == 2 and torch.equal(calls.images[0], real) and torch.equal(calls.images[1], fake[:5])
+
+    def penalty(values: dict[str, Array]) -> float:
+        sides = [critic.gradient(values, side.numpy(), weights) for side in (real, fake[:5])]
+        return float(sum(0.5 * (np.linalg.norm(side, axis=1) ** 3).mean() for side in sides))
+
+    for name, slope in finite_differences(penalty, critic.values).items():
+        np.testing.assert_allclose(got[name], slope, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
 def test_recipe() -> None:
     made = gantrick.compose(["loss=wgan_div"])
     assert (made.loss.name, made.title, [p.key for p in made.regularizers]) == ("wgan", "wgan_div", ["wgan_div"])
