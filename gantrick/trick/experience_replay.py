@@ -18,7 +18,8 @@ class ExperienceReplay(Component):
     move of D the batch's new fakes go into the store: in order until it is full, then in the place of others drawn at
     random. They are stored as G made them, before augmentation and packing, with their labels, on the device. The store
     is in the checkpoint. Source: Shrivastava et al., arXiv 1612.07828, section 2.3; that half of the batch is old and
-    that as many entries change in a step are recalled, not checked; size 512 is this project's choice (CycleGAN: 50).
+    that as many entries change in a step is what its public implementations do; size 512 is this project's choice
+    (CycleGAN: 50).
     """
 
     paper = Paper(

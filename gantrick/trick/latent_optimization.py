@@ -23,8 +23,9 @@ class LatentOptimization(Component):
     G(z'), their gradients flow through Δz, which takes second derivatives of both networks, and weight · E ‖Δz‖² is
     added to each.
 
-    Source: Wu et al., arXiv 1912.00953. That its natural form has α = 0.9, β = 5 and weight 300, and that its mask is
-    of entries, is recalled, not checked; StudioGAN's CIFAR-10 run has α = 0.9, β = 0.1, weight 0.1 and masks samples.
+    Source: Wu et al., arXiv 1912.00953, whose BigGAN-deep has α = 0.9, β = 5, weight 300, z of 256 entries and moves
+    half of them (keep=0.5). StudioGAN's CIFAR-10 run has α = 0.9, β = 0.1, weight 0.1 and keeps 0.8 of the samples;
+    that the paper's smaller models keep 0.8 of the entries is recalled, not checked.
     """
 
     paper = Paper(
