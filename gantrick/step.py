@@ -101,17 +101,8 @@ class Play:
         statistics = take(self.gan.generator) + take(self.gan.discriminator)
         return Record(player, terms, noted, gradients, judged_real, judged_fake, statistics)
 
-    def move(self, player: Player, records: Sequence[Record], final: bool = True) -> None:
-        optimizer, network = self.gan.optimizers[player], self.gan.networks[player]
-        admitted, gradients = self._gradients(player, records)
-        for name, parameter in self.gan.parameters[player].items():
-            parameter.grad = _laid_out_like(parameter, gradients.get(name))
-        if admitted:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        self.stages.all("project", player, network)
-        if not final:
-            return
+    def move(self, player: Player, records: Sequence[Record]) -> None:
+        gradients = self._step(player, _mean([record.gradients for record in records]))
         scale = self.gan.loss_scales.get(player)
         accepted = None if scale is None else scale.accepted
         for record in records:
@@ -120,12 +111,27 @@ class Play:
         with undone_unless(accepted, self.stages["adapt"]):
             self.stages.all("adapt", records)
 
-    def skip(self, player: Player, records: Sequence[Record]) -> None:
-        self._tell(records, self._gradients(player, records)[1])
+    def look(self, player: Player, gradients: Mapping[str, Tensor]) -> None:
+        self._step(player, gradients)
 
-    def _gradients(self, player: Player, records: Sequence[Record]) -> tuple[bool, Mapping[str, Tensor]]:
-        """Whether the optimizer may step along them, and what the stage `gradients` makes of their mean."""
-        scale, gradients = self.gan.loss_scales.get(player), _mean([record.gradients for record in records])
+    def skip(self, player: Player, records: Sequence[Record]) -> None:
+        self._tell(records, self._admitted(player, _mean([record.gradients for record in records]))[1])
+
+    def _step(self, player: Player, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The optimizer's, and what projects weights after it. Gives back what the stage `gradients` made of them."""
+        optimizer = self.gan.optimizers[player]
+        admitted, gradients = self._admitted(player, gradients)
+        for name, parameter in self.gan.parameters[player].items():
+            parameter.grad = _laid_out_like(parameter, gradients.get(name))
+        if admitted:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.stages.all("project", player, self.gan.networks[player])
+        return gradients
+
+    def _admitted(self, player: Player, gradients: Mapping[str, Tensor]) -> tuple[bool, Mapping[str, Tensor]]:
+        """Whether the optimizer may step along them, and what the stage `gradients` makes of them."""
+        scale = self.gan.loss_scales.get(player)
         admitted = scale is None or scale.admits(gradients.values(), self.gan.optimizers[player])
         return admitted, self.stages.chain("gradients", gradients, player)
 

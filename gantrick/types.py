@@ -284,11 +284,12 @@ class Play(Protocol):
     ) -> Record:
         """The player's objective and its gradients at the present weights or at `parameters`; writes nothing."""
 
-    def move(self, player: Player, records: Sequence[Record], final: bool = True) -> None:
-        """One optimizer step along the mean of the records' gradients, and what follows a move.
+    def move(self, player: Player, records: Sequence[Record]) -> None:
+        """One optimizer step along the mean of the records' gradients, and what follows a move."""
 
-        final=False: the rule will take it back. Weights are projected, but nothing else follows: no `adapt`, no running
-        statistics, no row.
+    def look(self, player: Player, gradients: Mapping[str, Tensor]) -> None:
+        """One optimizer step that the rule will take back. Weights are projected, but nothing else follows: no `adapt`,
+        no running statistics, no row.
         """
 
     def skip(self, player: Player, records: Sequence[Record]) -> None:

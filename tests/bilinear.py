@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,8 +51,11 @@ class Bilinear:
             gradient += self.noise * torch.randn_like(gradient)
         return Record(player, {}, {}, {"w": gradient}, None, None)  # type: ignore[arg-type]
 
-    def move(self, player: str, records: Sequence[Record], final: bool = True) -> None:
-        self.weights[player].grad = records[0].gradients["w"].clone()
+    def move(self, player: str, records: Sequence[Record]) -> None:
+        self.look(player, records[0].gradients)
+
+    def look(self, player: str, gradients: Mapping[str, torch.Tensor]) -> None:
+        self.weights[player].grad = gradients["w"].clone()
         self.optimizers[player].step()
         self.moves.append(player)
 

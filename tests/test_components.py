@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -251,14 +252,17 @@ RULES = [name for group, name in ACTING if group == "trick" and "update_rule" in
 
 @pytest.mark.parametrize("name", RULES)
 def test_an_update_rule_prepares_each_move(name: str) -> None:
-    """Before every move of a player, once: that is when spectral norms iterate."""
+    """Before every move along a new gradient, once: that is when spectral norms iterate."""
     game = Game(made("trick", name, d_steps=2))
     told: list[tuple[str, str]] = []
-    for act in ("prepare", "move", "skip"):
+    for act in ("prepare", "look", "move", "skip"):
         inner = getattr(game.play, act)
         setattr(game.play, act, lambda player, *rest, act=act, inner=inner, **more: (
             told.append((act, player)), inner(player, *rest, **more))[1])  # fmt: skip
     game.rounds(2)
     for player in ("discriminator", "generator"):
         acts = [act for act, who in told if who == player]
+        acts = [
+            act for before, act in pairwise(["", *acts]) if act != "look" or before == "prepare"
+        ]  # else of the past
         assert acts and acts[::2] == ["prepare"] * (len(acts) // 2) and "prepare" not in acts[1::2]

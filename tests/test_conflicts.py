@@ -22,14 +22,16 @@ ENTRIES: list[tuple[str, str, dict]] = [
     (group, name, dict(registry.load(group, name).exercise))
     for group in ("regularizer", "trick")
     for name in registry.names(group)
-    if name
-    not in ("spectral_norm", "ct", "feature_matching", "experience_replay", "rejection_sampling", "label_concat")
+    if name not in ("spectral_norm", "ct", "feature_matching", "rejection_sampling", "label_concat")
+    and name not in ("experience_replay", "extragradient", "wgan_div")
 ]
 ENTRIES += [("trick", "spectral_norm", {"network": n}) for n in ("discriminator", "generator", "both")]
 ENTRIES += [("regularizer", "ct", {"perturb": p}) for p in ("dropout", "noise")]
 ENTRIES += [("regularizer", "feature_matching", {"alone": alone}) for alone in (False, True)]
 ENTRIES += [("trick", "label_concat", {"d_place": place}) for place in ("input", "none")]
 ENTRIES += [("trick", "experience_replay", {"how": how}) for how in ("replace", "add")]
+ENTRIES += [("trick", "extragradient", {"from_past": past}) for past in (False, True)]
+ENTRIES += [("regularizer", "wgan_div", {"power": 2.0, "at": at}) for at in ("lines", "ends")]
 ENTRIES += [("trick", "rejection_sampling", {"head": h, "samples": 50}) for h in ("features", "none")]
 LOSSES = registry.names("loss")
 PAIRS = [p for p in itertools.combinations(ENTRIES, 2) if p[0][:2] != p[1][:2]]

@@ -221,6 +221,7 @@ CASES: dict[str, dict[str, Any]] = {
         "model": NO_NORM,
     },
     "extragradient, codes": {"trick": {"extragradient": {}, "infogan": {}}, "model": NO_NORM},
+    "extragradient from the past": {"trick": {"extragradient": {"from_past": True}}, "model": NO_NORM},
     "classes compared": {
         "loss": "hinge",
         "trick": {"conditional_batch_norm": {}, "projection": {}, "acgan": {}, "contragan": {}, "d2d_ce": {}},

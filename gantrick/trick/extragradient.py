@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
 
 from gantrick.stages import Component
-from gantrick.types import Batch, Latents, Paper, Play, Player, Record
+from gantrick.types import Batch, ConfigError, Latents, Paper, Play, Player, Record
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
 
@@ -15,7 +16,9 @@ class Extragradient(Component):
 
     A step is one extrapolation and one update; both players' gradients are taken at the same weights, and the
     optimizer's moments follow both gradients. d_steps and g_steps are 1. same_batch: the update sees the batch of the
-    extrapolation again; otherwise one of its own, as in the authors' code. Source: Gidel et al., arXiv 1802.10551.
+    extrapolation again; otherwise one of its own, as in the authors' code. from_past: the extrapolation goes along the
+    gradient of the last update, which halves the cost; at step 0, where there is none, along the present one. Raises
+    ConfigError for both. Source: Gidel et al., arXiv 1802.10551 (algorithm 4, options 1 and 2).
     """
 
     paper = Paper(
@@ -28,28 +31,61 @@ class Extragradient(Component):
     )
     ignores = frozenset({"d_steps", "g_steps", "accumulate"})
     neutral = None
+    exercise = {"from_past": True}
 
-    def __init__(self, same_batch: bool = False):
+    def __init__(self, same_batch: bool = False, from_past: bool = False):
         super().__init__()
-        self.same_batch = same_batch
+        if same_batch and from_past:
+            raise ConfigError(
+                "same_batch and from_past: an extrapolation from the past has no batch; leave one of them out"
+            )
+        self.same_batch, self.from_past = same_batch, from_past
+        self._slots: dict[Player, dict[str, str]] = {}
+
+    def begin(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        networks: dict[Player, nn.Module] = {"discriminator": discriminator, "generator": generator}
+        for player, network in networks.items() if self.from_past else ():
+            weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+            self._slots[player] = {name: f"past_{player}_{number}" for number, name in enumerate(weights)}
+            for name, slot in self._slots[player].items():
+                self.register_buffer(slot, torch.zeros_like(weights[name], requires_grad=False))
 
     def update_rule(self, play: Play) -> None:
         before = {player: {n: p.detach().clone() for n, p in play.parameters(player).items()} for player in PLAYERS}
-        drawn = {player: play.draw(player) for player in PLAYERS}
-        for player, record in self._gradients(play, drawn).items():
-            play.move(player, [record], final=False)
+        drawn = {} if self.from_past else {player: play.draw(player) for player in PLAYERS}
+        for player, gradients in self._ahead(play, drawn).items():
+            play.look(player, gradients)
         if not self.same_batch:
             drawn = {player: play.draw(player) for player in PLAYERS}
-        records = self._gradients(play, drawn)
+        records = self._records(play, drawn)
         with torch.no_grad():
             for player in PLAYERS:
                 for name, parameter in play.parameters(player).items():
                     parameter.copy_(before[player][name])
         for player, record in records.items():
             play.move(player, [record])
+            self._remember(player, record.gradients)
 
-    def _gradients(self, play: Play, drawn: Mapping[Player, tuple[Batch | None, Latents]]) -> dict[Player, Record]:
+    def _ahead(
+        self, play: Play, drawn: Mapping[Player, tuple[Batch | None, Latents]]
+    ) -> Mapping[Player, Mapping[str, Tensor]]:
+        """What both players extrapolate along."""
+        if self.from_past and play.step:
+            return {
+                player: {n: self.get_buffer(slot) for n, slot in slots.items()} for player, slots in self._slots.items()
+            }
+        drawn = drawn or {player: play.draw(player) for player in PLAYERS}
+        return {player: record.gradients for player, record in self._records(play, drawn).items()}
+
+    def _records(self, play: Play, drawn: Mapping[Player, tuple[Batch | None, Latents]]) -> dict[Player, Record]:
         """Both players' at the present weights."""
         for player in PLAYERS:
             play.prepare(player)
         return {player: play.evaluate(player, *drawn[player]) for player in PLAYERS}
+
+    @torch.no_grad()
+    def _remember(self, player: Player, gradients: Mapping[str, Tensor]) -> None:
+        for name, slot in self._slots.get(player, {}).items():
+            past, gradient = self.get_buffer(slot), gradients.get(name)
+            if gradient is not None:  # of a loss that was scaled too much the old one stays
+                past.copy_(torch.where(gradient.isfinite().all(), gradient, past))

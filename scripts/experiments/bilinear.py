@@ -43,11 +43,13 @@ def play(optimizer: tuple, trick: str, steps: int, seed: int, noise: float) -> f
             game.turn("discriminator")
             game.turn("generator")
 
-    elif trick == "extragradient":
-        rule = Extragradient()
+    elif trick.startswith("extragradient"):
+        rule = Extragradient(from_past=trick.endswith("past"))
+        rule.begin(*(nn.ParameterDict({"w": game.weights[player]}) for player in ("generator", "discriminator")))
 
         def turn() -> None:
             rule.update_rule(game)  # type: ignore[arg-type]
+            game.step += 1
 
     for _ in range(steps):
         turn()
@@ -63,7 +65,14 @@ def main() -> None:
     asked = parser.parse_args()
     print("| how they move | gradient descent, 0.1 | Adam, 0.01, betas (0, 0.9) | descent, noise 0.1 |")
     print("|---|---|---|---|")
-    for trick in ("simultaneous", "alternating", "extragradient", "optimistic_adam", "lookahead"):
+    for trick in (
+        "simultaneous",
+        "alternating",
+        "extragradient",
+        "extragradient from past",
+        "optimistic_adam",
+        "lookahead",
+    ):
         cells = []
         for optimizer, noise in ((SGD, 0.0), (ADAM, 0.0), (SGD, 0.1)):
             found = [play(optimizer, trick, asked.steps, seed, noise) for seed in range(asked.seeds)]
