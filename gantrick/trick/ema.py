@@ -17,10 +17,12 @@ class Ema(Component):
     as in the official code of semi-supervised GANs (there d = 0.9999, from θ̄ = 0); training never sees either.
 
     Up to step `start` θ̄ is a copy of θ. With `ramp` the decay is min(d, (1 + n)/(10 + n)) at the n-th update after
-    that, so that a short run does not average in its beginning. buffers: the running statistics of normalisation are
-    averaged too, or copied; all other buffers are copied. With every=5 beside lookahead's every=5 it is slow weights
-    that are averaged, as in that paper (2006.14567). Source: Yazıcı et al., arXiv 1806.04498; decay, start and
-    averaged statistics as in BigGAN, 1809.11096.
+    that, so that a short run does not average in its beginning. mean=uniform: the mean of all weights since then, with
+    decay (n − 1)/n (Gidel et al., 1802.10551, call it Avg), for which `decay` and `ramp` do nothing.
+
+    buffers: the running statistics of normalisation are averaged too, or copied; all other buffers are copied. With
+    every=5 beside lookahead's every=5 it is slow weights that are averaged, as in that paper (2006.14567). Source:
+    Yazıcı et al., arXiv 1806.04498; decay, start and averaged statistics as in BigGAN, 1809.11096.
     """
 
     paper = Paper(
@@ -44,12 +46,13 @@ class Ema(Component):
         start: Whole = 0,
         ramp: bool = True,
         every: Count = 1,
+        mean: Literal["exponential", "uniform"] = "exponential",
         buffers: Literal["average", "copy"] = "average",
     ):
         super().__init__()
         players = ("generator", "discriminator") if network == "both" else (network,)
         self.claims = frozenset(f"{player[0]}.average" for player in players)
-        self.decay, self.start, self.ramp, self.every = decay, start, ramp, every
+        self.decay, self.start, self.ramp, self.every, self.mean = decay, start, ramp, every, mean
         self.means = ("running_mean", "running_var") if buffers == "average" else ()
         self.register_buffer("steps", torch.zeros(()))
 
@@ -63,7 +66,10 @@ class Ema(Component):
     def average(self, generator: nn.Module, discriminator: nn.Module) -> None:
         self.steps += 1
         n = ((self.steps / self.every).floor() - self.start // self.every).clamp_min(0)
-        decay = ((1 + n) / (10 + n)).clamp(max=self.decay) if self.ramp else torch.full_like(n, self.decay)
+        if self.mean == "uniform":
+            decay = (n - 1).clamp_min(0) / n.clamp_min(1)
+        else:
+            decay = ((1 + n) / (10 + n)).clamp(max=self.decay) if self.ramp else torch.full_like(n, self.decay)
         due = (self.steps % self.every == 0) | (self.steps <= self.start)
         decay = torch.where(due, decay * (self.steps > self.start), 1.0)
 

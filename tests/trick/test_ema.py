@@ -72,6 +72,23 @@ def test_against_a_loop(ramp: bool, start: int, decay: float, buffers: Literal["
             np.testing.assert_allclose(value, mean[name], rtol=1e-5, atol=1e-6, err_msg=f"{name} at {step}")
 
 
+@pytest.mark.parametrize(("start", "every"), [(0, 1), (7, 1), (0, 3)])
+def test_the_uniform_mean_is_that_of_all_weights_since_the_start(start: int, every: int) -> None:
+    net = Net()
+    ema = Ema(mean="uniform", start=start, every=every)
+    ema.begin(net, net)
+    kept: list[dict[str, np.ndarray]] = []
+    for step in range(1, 31):
+        shaken(net)
+        ema.average(net, net)
+        if step > start and step % every == 0:
+            kept.append(values(net))
+    for name in ("layer.weight", "layer.bias", "norm.weight", "norm.running_mean", "norm.running_var"):
+        mean = np.mean([one[name] for one in kept], axis=0)
+        np.testing.assert_allclose(values(ema.averaged)[name], mean, rtol=1e-5, atol=1e-6)
+    assert values(ema.averaged)["count"] == kept[-1]["count"]
+
+
 def test_up_to_the_start_it_is_a_copy() -> None:
     """Not nearly: the same bits, in parameters, statistics and buffers."""
     net = Net()
