@@ -262,7 +262,6 @@ def test_an_update_rule_prepares_each_move(name: str) -> None:
     game.rounds(2)
     for player in ("discriminator", "generator"):
         acts = [act for act, who in told if who == player]
-        acts = [
-            act for before, act in pairwise(["", *acts]) if act != "look" or before == "prepare"
-        ]  # else of the past
+        # A look that nothing was prepared for goes along an old gradient.
+        acts = [act for before, act in pairwise(["", *acts]) if act != "look" or before == "prepare"]
         assert acts and acts[::2] == ["prepare"] * (len(acts) // 2) and "prepare" not in acts[1::2]

@@ -17,13 +17,16 @@ from gantrick import registry
 from gantrick.gan import bring_together, warnings
 from gantrick.types import ConfigError
 
-# Every regularizer and trick at its exercise settings, and the settings that the table tells apart.
+# Every regularizer and trick at its exercise settings, and some at several.
+VARIED = (
+    "spectral_norm", "ct", "feature_matching", "rejection_sampling", "label_concat", "experience_replay",
+    "extragradient", "wgan_div",
+)  # fmt: skip
 ENTRIES: list[tuple[str, str, dict]] = [
     (group, name, dict(registry.load(group, name).exercise))
     for group in ("regularizer", "trick")
     for name in registry.names(group)
-    if name not in ("spectral_norm", "ct", "feature_matching", "rejection_sampling", "label_concat")
-    and name not in ("experience_replay", "extragradient", "wgan_div")
+    if name not in VARIED
 ]
 ENTRIES += [("trick", "spectral_norm", {"network": n}) for n in ("discriminator", "generator", "both")]
 ENTRIES += [("regularizer", "ct", {"perturb": p}) for p in ("dropout", "noise")]

@@ -355,7 +355,7 @@ def mode_collapse(run: Run, name: str, title: str) -> Judgement:
     if not evidence:
         return None
     if run.step < limit("begun"):
-        return Unjudged(name, title, f"{run.step} steps are no more than a start; train on")
+        return Unjudged(name, title, f"{run.step} steps are no more than a start", remedy="train on")
     return Finding(name, title, "sure" if strong or len(evidence) > 1 else "likely", tuple(evidence), numbers)
 
 

@@ -53,7 +53,7 @@ class Ema(Component):
         players = ("generator", "discriminator") if network == "both" else (network,)
         self.claims = frozenset(f"{player[0]}.average" for player in players)
         self.decay, self.start, self.ramp, self.every, self.mean = decay, start, ramp, every, mean
-        self.means = ("running_mean", "running_var") if buffers == "average" else ()
+        self.statistics = ("running_mean", "running_var") if buffers == "average" else ()
         self.register_buffer("steps", torch.zeros(()))
 
     def begin(self, generator: nn.Module, discriminator: nn.Module) -> None:
@@ -82,7 +82,7 @@ class Ema(Component):
         targets: list[Tensor] = list(averaged.parameters())
         sources: list[Tensor] = list(network.parameters())
         for (name, target), source in zip(averaged.named_buffers(), network.buffers(), strict=True):
-            if name.endswith(self.means):
+            if name.endswith(self.statistics):
                 targets.append(target)
                 sources.append(source)
             else:

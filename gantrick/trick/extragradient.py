@@ -9,6 +9,7 @@ from gantrick.stages import Component
 from gantrick.types import Batch, ConfigError, Latents, Paper, Play, Player, Record
 
 PLAYERS: tuple[Player, Player] = ("discriminator", "generator")
+Drawn = dict[Player, tuple[Batch | None, Latents]]
 
 
 class Extragradient(Component):
@@ -52,12 +53,16 @@ class Extragradient(Component):
 
     def update_rule(self, play: Play) -> None:
         before = {player: {n: p.detach().clone() for n, p in play.parameters(player).items()} for player in PLAYERS}
-        drawn = {} if self.from_past else {player: play.draw(player) for player in PLAYERS}
-        for player, gradients in self._ahead(play, drawn).items():
+        drawn: Drawn = {}
+        ahead: Mapping[Player, Mapping[str, Tensor]]
+        if self.from_past and play.step:
+            ahead = {p: {n: self.get_buffer(slot) for n, slot in slots.items()} for p, slots in self._slots.items()}
+        else:
+            drawn = _draw(play)
+            ahead = {player: record.gradients for player, record in _records(play, drawn).items()}
+        for player, gradients in ahead.items():
             play.look(player, gradients)
-        if not self.same_batch:
-            drawn = {player: play.draw(player) for player in PLAYERS}
-        records = self._records(play, drawn)
+        records = _records(play, drawn if self.same_batch else _draw(play))
         with torch.no_grad():
             for player in PLAYERS:
                 for name, parameter in play.parameters(player).items():
@@ -66,26 +71,21 @@ class Extragradient(Component):
             play.move(player, [record])
             self._remember(player, record.gradients)
 
-    def _ahead(
-        self, play: Play, drawn: Mapping[Player, tuple[Batch | None, Latents]]
-    ) -> Mapping[Player, Mapping[str, Tensor]]:
-        """What both players extrapolate along."""
-        if self.from_past and play.step:
-            return {
-                player: {n: self.get_buffer(slot) for n, slot in slots.items()} for player, slots in self._slots.items()
-            }
-        drawn = drawn or {player: play.draw(player) for player in PLAYERS}
-        return {player: record.gradients for player, record in self._records(play, drawn).items()}
-
-    def _records(self, play: Play, drawn: Mapping[Player, tuple[Batch | None, Latents]]) -> dict[Player, Record]:
-        """Both players' at the present weights."""
-        for player in PLAYERS:
-            play.prepare(player)
-        return {player: play.evaluate(player, *drawn[player]) for player in PLAYERS}
-
     @torch.no_grad()
     def _remember(self, player: Player, gradients: Mapping[str, Tensor]) -> None:
         for name, slot in self._slots.get(player, {}).items():
             past, gradient = self.get_buffer(slot), gradients.get(name)
-            if gradient is not None:  # of a loss that was scaled too much the old one stays
-                past.copy_(torch.where(gradient.isfinite().all(), gradient, past))
+            if gradient is not None:
+                finite = gradient.isfinite().all()  # else of a loss that was scaled too much
+                past.copy_(torch.where(finite, gradient, past))
+
+
+def _draw(play: Play) -> Drawn:
+    return {player: play.draw(player) for player in PLAYERS}
+
+
+def _records(play: Play, drawn: Drawn) -> dict[Player, Record]:
+    """Both players' at the present weights."""
+    for player in PLAYERS:
+        play.prepare(player)
+    return {player: play.evaluate(player, *drawn[player]) for player in PLAYERS}
